@@ -191,8 +191,8 @@ func (h *Head) takeFrom(value []byte) {
 }
 
 func keepText(to *[]byte, value []byte) {
-	if *to != nil {
-		return
+	if *to != nil || value[0] >= 0x80 || value[0] > 0 && value[0] < 0x20 {
+		return // an octet or a lengthed value where a text belongs
 	}
 	if text, n := wsp.Text(value); n > 0 {
 		*to = text

@@ -149,10 +149,10 @@ func AppendValueLength(dst []byte, n int) []byte {
 	return AppendUintvar(append(dst, lengthQuote), uint32(n))
 }
 
-// AppendText writes a Text-string: quoted when its first octet asks for it, cut
-// at a zero octet, which no text can hold.
+// AppendText writes a Text-string, cut at a zero octet, which no text can hold.
+// It is quoted when its first octet would be taken for something else.
 func AppendText[T ~string | ~[]byte](dst []byte, text T) []byte {
-	if len(text) > 0 && text[0] >= textQuote {
+	if len(text) > 0 && (text[0] >= textQuote || text[0] > 0 && text[0] < 0x20) {
 		dst = append(dst, textQuote)
 	}
 	for i := range len(text) {
