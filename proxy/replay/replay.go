@@ -1,0 +1,275 @@
+// Package replay keeps one upload so that it can be sent again from octet 0: in memory up to a limit per
+// message and in all, beyond that in an unlinked temporary file.
+//
+// A Body has one owner, the goroutine that reads the upload: it fills, reads and frees it. Nothing here is
+// safe for use by two goroutines, but Store's budget, which all bodies share. On failure (disk full, no
+// temporary folder) Grow says so and the body stays as it was.
+package replay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Buffer sizes. A message in flight begins with a Large buffer that holds its head and first octets; one that
+// comes slowly is moved to a Small one by the connection.
+const (
+	Small = 4 << 10
+	Large = 64 << 10
+)
+
+// Options of a Store.
+type Options struct {
+	Message int64  // octets of one message kept in memory; beyond: file
+	Total   int64  // octets of all messages together kept in memory; beyond: file
+	Dir     string // folder of the temporary files; "" is the system's
+}
+
+// Store gives out chunks and keeps the budget.
+type Store struct {
+	opt     Options
+	used    atomic.Int64 // octets of chunks in bodies
+	spilled atomic.Int64 // bodies that went to a file, ever
+	large   sync.Pool
+	small   sync.Pool
+}
+
+// NewStore checks that the folder takes files.
+func NewStore(o Options) (*Store, error) {
+	f, err := tempFile(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("replay folder: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return nil, fmt.Errorf("replay folder: %w", err)
+	}
+	s := &Store{opt: o}
+	s.large.New = func() any { return new([Large]byte) }
+	s.small.New = func() any { return new([Small]byte) }
+	return s, nil
+}
+
+// tempFile makes a file that has no name any more, so that nothing is left after a crash.
+func tempFile(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, "mmsrouter-upload-*")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// Used gives the octets of memory in bodies now, Spilled how many bodies went to a file so far.
+func (s *Store) Used() int64    { return s.used.Load() }
+func (s *Store) Spilled() int64 { return s.spilled.Load() }
+
+// Get gives a Large buffer, Put takes one back (Large or Small, by its capacity).
+func (s *Store) Get() []byte {
+	s.used.Add(Large)
+	return s.large.Get().(*[Large]byte)[:]
+}
+
+// GetSmall gives a Small buffer.
+func (s *Store) GetSmall() []byte {
+	s.used.Add(Small)
+	return s.small.Get().(*[Small]byte)[:]
+}
+
+// Put takes a buffer back. The caller must not touch it again.
+func (s *Store) Put(b []byte) {
+	poison(b[:cap(b)])
+	switch cap(b) {
+	case Large:
+		s.used.Add(-Large)
+		s.large.Put((*[Large]byte)(b[:Large]))
+	case Small:
+		s.used.Add(-Small)
+		s.small.Put((*[Small]byte)(b[:Small]))
+	}
+}
+
+// Body is one upload. Octets are counted from 0, the first of the message body.
+type Body struct {
+	s      *Store
+	chunks [][]byte // full to their length but the last; the first begins behind the head
+	size   int64    // octets so far
+	mem    int64    // octets held by chunks
+	file   *os.File // octets from mem on; the last chunk is then scratch for what was read last
+	tail   int64    // offset in the body of the scratch chunk's first octet
+	scrap  []byte   // scratch chunk once there is a file
+	limit  int64
+	hash   xxhash.Digest
+	hashed bool
+	end    bool
+	lent   bool // the first chunk belongs to the caller
+	first  [4][]byte
+}
+
+// Init begins a body. limit is the most octets that it may have; digest asks for a digest of them.
+func (b *Body) Init(s *Store, limit int64, digest bool) {
+	*b = Body{s: s, limit: limit, hashed: digest}
+	b.chunks = b.first[:0]
+	if digest {
+		b.hash.Reset()
+	}
+}
+
+// ErrTooLarge says that the upload is longer than its limit.
+var ErrTooLarge = errors.New("message is larger than the limit")
+
+// Adopt makes octets from to end of a buffer the body's first, and uses what is behind them as space for
+// more. The buffer stays the caller's, who may put it back only after Free.
+func (b *Body) Adopt(buf []byte, from, end int) error {
+	b.chunks = append(b.chunks, buf[from:from:cap(buf)])
+	b.lent = true
+	return b.Commit(end - from)
+}
+
+// Space gives room for the next octets, at least one: read into it, then Commit. It may allocate, or move
+// to a file.
+func (b *Body) Space() ([]byte, error) {
+	if b.file != nil {
+		return b.scrap[:cap(b.scrap)], nil
+	}
+	if n := len(b.chunks); n > 0 {
+		if last := b.chunks[n-1]; len(last) < cap(last) {
+			return last[len(last):cap(last)], nil
+		}
+	}
+	if b.mem+Large > b.s.opt.Message && b.mem > 0 || b.s.used.Load()+Large > b.s.opt.Total && len(b.chunks) > 0 {
+		f, err := tempFile(b.s.opt.Dir)
+		if err != nil {
+			return nil, fmt.Errorf("keep upload: %w", err)
+		}
+		b.file, b.tail = f, b.size
+		b.scrap = b.s.Get()[:0]
+		b.s.spilled.Add(1)
+		return b.scrap[:cap(b.scrap)], nil
+	}
+	b.chunks = append(b.chunks, b.s.Get()[:0])
+	return b.chunks[len(b.chunks)-1][:Large], nil
+}
+
+// Commit says that n octets were put at the start of the last Space.
+func (b *Body) Commit(n int) error {
+	if b.size+int64(n) > b.limit {
+		return ErrTooLarge
+	}
+	var p []byte
+	if b.file != nil {
+		p = b.scrap[:n]
+		if _, err := b.file.WriteAt(p, b.size-b.mem); err != nil {
+			return fmt.Errorf("keep upload: %w", err)
+		}
+		b.scrap, b.tail = p, b.size
+	} else {
+		i := len(b.chunks) - 1
+		c := b.chunks[i]
+		b.chunks[i] = c[:len(c)+n]
+		p = b.chunks[i][len(c):]
+		b.mem += int64(n)
+	}
+	b.size += int64(n)
+	if b.hashed {
+		_, _ = b.hash.Write(p) // a hash never fails to take octets
+	}
+	return nil
+}
+
+// Size is the number of octets so far; Whole whether End was called.
+func (b *Body) Size() int64 { return b.size }
+func (b *Body) Whole() bool { return b.end }
+
+// End says that the upload is complete.
+func (b *Body) End() { b.end = true }
+
+// Digest of the octets so far; 0 if none was asked for.
+func (b *Body) Digest() uint64 {
+	if !b.hashed {
+		return 0
+	}
+	return b.hash.Sum64()
+}
+
+// Slices appends to dst what memory holds from offset on, and says up to which offset that goes. If it
+// gets no further than offset, the octets are in the file: use ReadAt. The slices are valid until the next
+// Space or Free.
+func (b *Body) Slices(dst [][]byte, offset int64) ([][]byte, int64) {
+	at := int64(0)
+	for _, c := range b.chunks {
+		n := int64(len(c))
+		if offset < at+n {
+			dst = append(dst, c[max(0, offset-at):])
+		}
+		at += n
+	}
+	if b.file == nil || offset < at {
+		return dst, max(at, offset)
+	}
+	if offset >= b.tail && offset < b.size {
+		return append(dst, b.scrap[offset-b.tail:]), b.size
+	}
+	return dst, offset
+}
+
+// ReadAt reads octets that Slices does not give. It returns io.EOF only at the end of a whole body.
+func (b *Body) ReadAt(p []byte, offset int64) (int, error) {
+	if b.file == nil || offset < b.mem {
+		s, _ := b.Slices(nil, offset)
+		n := 0
+		for _, c := range s {
+			n += copy(p[n:], c)
+		}
+		if n == 0 && b.end {
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+	p = p[:min(int64(len(p)), b.size-offset)]
+	if len(p) == 0 {
+		if b.end {
+			return 0, io.EOF
+		}
+		return 0, nil
+	}
+	n, err := b.file.ReadAt(p, offset-b.mem)
+	if n == len(p) {
+		err = nil
+	}
+	return n, err
+}
+
+// First gives the octets of the body that stand in one piece at its start.
+func (b *Body) First() []byte {
+	if len(b.chunks) == 0 {
+		return nil
+	}
+	return b.chunks[0]
+}
+
+// Free gives everything back but an adopted buffer. Freeing twice is harmless.
+func (b *Body) Free() {
+	for i, c := range b.chunks {
+		if i > 0 || !b.lent {
+			b.s.Put(c[:cap(c)])
+		}
+		b.chunks[i] = nil
+	}
+	b.chunks = b.chunks[:0]
+	if b.scrap != nil {
+		b.s.Put(b.scrap[:cap(b.scrap)])
+		b.scrap = nil
+	}
+	if b.file != nil {
+		_ = b.file.Close() // it has no name and nobody reads it any more
+		b.file = nil
+	}
+}
