@@ -176,25 +176,6 @@ func appendLengthed(dst []byte, f Field, value []byte) []byte {
 	return append(wsp.AppendValueLength(append(dst, byte(f)), len(value)), value...)
 }
 
-// AppendEncoded appends an Encoded-string-value: plain for ASCII, UTF-8 with its
-// charset for anything else; no other charset is understood by all handsets.
-// Control characters become spaces.
-func AppendEncoded(dst []byte, text string) []byte {
-	text = printable(text)
-	ascii := true
-	for i := range len(text) {
-		ascii = ascii && text[i] < 0x80
-	}
-	if ascii {
-		return wsp.AppendText(dst, text)
-	}
-	inner := wsp.AppendText([]byte{charsetUTF8}, text)
-	return append(wsp.AppendValueLength(dst, len(inner)), inner...)
-}
-
-// charsetUTF8 is MIBenum 106 as a Short-integer.
-const charsetUTF8 = 0xEA
-
 // printable replaces control characters, which could break a line or a header
 // elsewhere, by spaces.
 func printable(text string) string {
