@@ -1,0 +1,121 @@
+// Package mmsc is mmsc-lite, the embedded MMSC: it accepts messages on MM1, keeps them until their recipients have
+// fetched them, and reports. Its doors are Handler (MM1 over HTTP) and, for other rooms, Submit, Retrieve and Acknowledge.
+//
+// Promise: an M-Send.conf Ok is written only after the message is committed and synced. When the store is not
+// available every request that would change something gets a transient status and changes nothing.
+//
+// States: New has opened the store; Run serves until its context ends, then finishes what is in flight, gives leases
+// back and closes the store.
+package mmsc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/store"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Options is what New needs.
+type Options struct {
+	Config   Config
+	DataDir  string                // folder of the SQLite file and of uploads that outgrow memory
+	NodeName string                // for people, and for leases in the database
+	URL      string                // base of Content-Locations when Config.URL is empty; empty too: http://mms.example.net
+	Metrics  prometheus.Registerer // nil: none
+	Log      *slog.Logger          // nil: none
+}
+
+// MMSC is the embedded MMSC.
+type MMSC struct {
+	cfg   Config
+	base  string // of Content-Locations, without a final slash
+	host  string // of Message-IDs
+	store *store.Store
+	log   *slog.Logger
+	met   *metrics
+	door  *door
+}
+
+// New checks the options, opens the store and brings its schema up to date. It starts nothing.
+func New(opt Options) (*MMSC, error) {
+	cfg := opt.Config
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.URL == "" {
+		cfg.URL = opt.URL
+	}
+	if cfg.URL == "" {
+		cfg.URL = "http://mms.example.net"
+	}
+	base, err := url.Parse(cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("mmsc.url: %w", err)
+	}
+	m := &MMSC{cfg: cfg, base: strings.TrimSuffix(cfg.URL, "/"), host: cfg.Host, log: opt.Log}
+	if m.host == "" {
+		m.host = base.Hostname()
+	}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	m.store, err = store.Open(ctx, store.Options{Dir: opt.DataDir, Database: cfg.Database, Node: opt.NodeName,
+		Tuning: store.Tuning{Memory: int64(cfg.UploadMemory)}, Metrics: opt.Metrics, Log: m.log})
+	if err != nil {
+		return nil, fmt.Errorf("mmsc: %w", err)
+	}
+	if m.met, err = newMetrics(opt.Metrics); err != nil {
+		return nil, errors.Join(err, m.store.Close())
+	}
+	m.door = newDoor(m)
+	return m, nil
+}
+
+// openTimeout bounds New: a database server may take its time to accept us, and a schema to be brought up to date.
+const openTimeout = 2 * time.Minute
+
+// finishTime bounds how long requests in flight may take when Run ends.
+const finishTime = 10 * time.Second
+
+// Run serves until ctx ends, then finishes what is in flight and closes the store. It returns after the last of its goroutines.
+func (m *MMSC) Run(ctx context.Context) error {
+	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopStore()
+	var wg sync.WaitGroup
+	var storeErr, doorErr error
+	wg.Go(func() { storeErr = m.store.Run(storeCtx) })
+	var front sync.WaitGroup
+	front.Go(func() { doorErr = m.door.run(ctx) })
+	m.log.Info("embedded MMSC ready", "database", m.store.Name(), "locations", m.base+locationPath)
+	front.Wait()
+	stopStore()
+	wg.Wait()
+	return errors.Join(doorErr, storeErr)
+}
+
+// Close frees what New took, for a caller that never calls Run.
+func (m *MMSC) Close() error { return errors.Join(m.door.listener.Close(), m.store.Close()) }
+
+// Healthy says whether the store can be read and, if its last write failed, whether one works now.
+func (m *MMSC) Healthy(ctx context.Context) error { return m.store.Healthy(ctx) }
+
+// Handler gives the MM1 door. It takes any path: a POST is a PDU, a GET of a Content-Location fetches.
+func (m *MMSC) Handler() http.Handler { return http.HandlerFunc(m.serve) }
+
+// MessageID gives the text of a Message-ID.
+func (m *MMSC) messageID(ref store.Ref) string { return ref.String() + "@" + m.host }
+
+// locationPath is the path of Content-Locations.
+const locationPath = "/m/"
+
+func (m *MMSC) location(ref store.Ref) string { return m.base + locationPath + ref.String() }

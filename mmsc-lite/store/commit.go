@@ -1,0 +1,262 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+)
+
+// op is one write. do may run more than once, each time in a fresh transaction: what it leaves in Go variables must
+// be what its last run found. An error that is a Refusal is an answer: it is returned by an op that has written nothing.
+type op struct {
+	do   func(*Tx) error
+	cost int64
+	done chan error
+}
+
+// Refusal is an error by which a write says no: nothing is wrong with the engine.
+type Refusal string
+
+func (r Refusal) Error() string { return string(r) }
+
+// The refusals.
+const (
+	ErrNotFound Refusal = "not found"
+	ErrFinal    Refusal = "already in a final state"
+	ErrStale    Refusal = "the lease has run out and somebody else has it"
+)
+
+// Tx is the transaction of a committer. Its statements are prepared once per connection.
+type Tx struct {
+	ctx   context.Context
+	s     *Store
+	conn  *sql.Conn
+	stmts map[string]*sql.Stmt
+	after []func() // run once the transaction is durable
+}
+
+// writeTimeout bounds a transaction; a PostgreSQL server that is gone without a word must not hold a committer for ever.
+const writeTimeout = 40 * time.Second
+
+// do hands a write to the committers and waits until it is durable. Once it has been taken it is not called back:
+// when ctx ends first the write may still happen, and the error says so.
+func (s *Store) do(ctx context.Context, cost int64, f func(*Tx) error) error {
+	o := &op{do: f, cost: cost, done: make(chan error, 1)}
+	select {
+	case s.ops <- o:
+	case <-s.closing:
+		return ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a committer: %w", ctx.Err())
+	}
+	select {
+	case err := <-o.done:
+		return err
+	case <-s.ended: // no committer touches an op any more
+	}
+	select {
+	case err := <-o.done:
+		return err
+	default:
+		return ErrClosed
+	}
+}
+
+// commitLoop takes whatever waits, up to the batch limits, into one transaction. While that one syncs the next
+// batch gathers by itself, so a lone writer waits for nobody and many share.
+func (s *Store) commitLoop() {
+	tx := &Tx{s: s}
+	defer func() { tx.drop() }()
+	batch := make([]*op, 0, s.opt.Tuning.Batch)
+	var kept *op
+	for {
+		first := kept
+		kept = nil
+		if first == nil {
+			select {
+			case first = <-s.ops:
+			case <-s.closing:
+				s.drain(tx)
+				return
+			}
+		}
+		batch = append(batch[:0], first)
+		cost := first.cost
+	gather:
+		for len(batch) < cap(batch) {
+			select {
+			case o := <-s.ops:
+				if cost += o.cost; cost > s.opt.Tuning.BatchBytes {
+					kept = o
+					break gather
+				}
+				batch = append(batch, o)
+			default:
+				break gather
+			}
+		}
+		s.commit(tx, batch)
+	}
+}
+
+// drain serves what was handed in before the end.
+func (s *Store) drain(tx *Tx) {
+	for {
+		select {
+		case o := <-s.ops:
+			s.commit(tx, []*op{o})
+		default:
+			return
+		}
+	}
+}
+
+// commit runs a batch in one transaction and answers each op. If the transaction fails each op is tried on its own, so
+// that one bad write does not fail its neighbours.
+func (s *Store) commit(tx *Tx, batch []*op) {
+	began := time.Now()
+	answers, err := tx.run(batch)
+	s.met.commit(len(batch), time.Since(began), err)
+	if err == nil {
+		s.recovered()
+		for i, o := range batch {
+			o.done <- answers[i]
+		}
+		return
+	}
+	if len(batch) == 1 || tx.conn == nil {
+		err = s.failed(err)
+		for _, o := range batch {
+			o.done <- err
+		}
+		return
+	}
+	for i := range batch {
+		s.commit(tx, batch[i:i+1])
+	}
+}
+
+// run does the whole transaction. On an error nothing of it remains, unless the commit itself broke on PostgreSQL.
+func (tx *Tx) run(batch []*op) (answers []error, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+	defer cancel()
+	tx.ctx, tx.after = ctx, tx.after[:0]
+	if tx.conn == nil {
+		if tx.conn, err = tx.s.write.Conn(ctx); err != nil {
+			tx.conn = nil
+			return nil, fmt.Errorf("connect: %w", err)
+		}
+		tx.stmts = make(map[string]*sql.Stmt)
+	}
+	if _, err = tx.conn.ExecContext(ctx, tx.s.engine.begin()); err != nil {
+		tx.drop()
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	answers = make([]error, len(batch))
+	for i, o := range batch {
+		err := o.do(tx)
+		var no Refusal
+		if err != nil && !errors.As(err, &no) {
+			return nil, tx.rollback(err)
+		}
+		answers[i] = err
+	}
+	if _, err = tx.conn.ExecContext(ctx, "COMMIT"); err != nil {
+		return nil, tx.rollback(fmt.Errorf("commit: %w", err))
+	}
+	for _, f := range tx.after {
+		f()
+	}
+	return answers, nil
+}
+
+// rollback undoes; a connection that can't even do that is thrown away.
+func (tx *Tx) rollback(cause error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if _, err := tx.conn.ExecContext(ctx, "ROLLBACK"); err != nil {
+		tx.drop() // SQLite may have rolled back already, PostgreSQL may be gone: either way a fresh connection is right
+	}
+	return cause
+}
+
+// drop closes the connection and what was prepared on it.
+func (tx *Tx) drop() {
+	if tx.conn == nil {
+		return
+	}
+	for _, st := range tx.stmts {
+		st.Close() // the connection is going away with it
+	}
+	// Raw with ErrBadConn keeps the pool from using it again: a transaction may be open on it.
+	tx.conn.Raw(func(any) error { return errBadConn })
+	tx.conn.Close()
+	tx.conn, tx.stmts = nil, nil
+}
+
+func (tx *Tx) prepare(query string) (*sql.Stmt, error) {
+	if st, ok := tx.stmts[query]; ok {
+		return st, nil
+	}
+	st, err := tx.conn.PrepareContext(tx.ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("prepare %.60q: %w", query, err)
+	}
+	tx.stmts[query] = st
+	return st, nil
+}
+
+// exec runs a statement and gives the number of rows it changed.
+func (tx *Tx) exec(query string, args ...any) (int64, error) {
+	st, err := tx.prepare(query)
+	if err != nil {
+		return 0, err
+	}
+	res, err := st.ExecContext(tx.ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// row reads one row; ErrNotFound if there is none.
+func (tx *Tx) row(query string, args []any, into ...any) error {
+	st, err := tx.prepare(query)
+	if err != nil {
+		return err
+	}
+	err = st.QueryRowContext(tx.ctx, args...).Scan(into...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return ErrNotFound
+	}
+	return err
+}
+
+// rows reads all rows.
+func (tx *Tx) rows(query string, args []any, each func(scan func(...any) error) error) error {
+	st, err := tx.prepare(query)
+	if err != nil {
+		return err
+	}
+	rows, err := st.QueryContext(tx.ctx, args...)
+	if err != nil {
+		return err
+	}
+	return eachRow(rows, each)
+}
+
+func eachRow(rows *sql.Rows, each func(scan func(...any) error) error) error {
+	for rows.Next() {
+		if err := each(rows.Scan); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+	}
+	return errors.Join(rows.Err(), rows.Close())
+}
+
+func isNoSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}

@@ -1,0 +1,173 @@
+package mmsc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/mms"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/store"
+)
+
+// refusal is a request that is answered with a status; it is an error so that each step can give it.
+type refusal struct {
+	why  mms.Reason
+	text string
+}
+
+func (r *refusal) Error() string { return r.text }
+
+func refused(why mms.Reason, format string, args ...any) error {
+	return &refusal{why, fmt.Sprintf(format, args...)}
+}
+
+// send answers an M-Send.req. Ok is written after Submit has returned, that is after the sync.
+func (m *MMSC) send(w http.ResponseWriter, r *http.Request, u *upload) {
+	msg, err := m.compose(u, m.identify(r))
+	var done store.Submitted
+	if err == nil {
+		// The upload is whole: it is stored even if the client goes away now, since it may have seen our answer begin.
+		done, err = m.submit(context.WithoutCancel(r.Context()), msg)
+	}
+	if err != nil {
+		m.fail(w, &u.head, err)
+		return
+	}
+	result := outcomeOk
+	if done.Duplicate {
+		result = outcomeDuplicate
+	}
+	m.met.answered(mms.MSendReq, result)
+	m.answer(w, mms.SendConf{TransactionID: u.head.TransactionID, Version: u.head.Version, Status: mms.StatusOk,
+		MessageID: m.messageID(done.Message)}.Append(nil))
+}
+
+// fail answers a request that a step refused or the store could not serve.
+func (m *MMSC) fail(w http.ResponseWriter, h *mms.Head, err error) {
+	var no *refusal
+	if !errors.As(err, &no) {
+		m.unavailable(w, h, err)
+		return
+	}
+	result := outcomeRefused
+	if no.why.Transient() {
+		result = outcomeTransient
+	}
+	m.met.answered(h.Type, result)
+	m.refuseOr400(w, h, no.why, no.text)
+}
+
+// submit stores a message and says in the log where its recipients could fetch it.
+func (m *MMSC) submit(ctx context.Context, msg *store.Message) (store.Submitted, error) {
+	done, err := m.store.Submit(ctx, msg)
+	if err != nil || done.Duplicate {
+		return done, err
+	}
+	for i, ref := range done.Recipients {
+		m.log.Info("message waits for its recipient", "message", m.messageID(done.Message), "to", mms.Mask(msg.Recipients[i].Address),
+			"location", m.location(ref))
+	}
+	return done, nil
+}
+
+// compose makes the message of an M-Send.req, or says why it is refused.
+func (m *MMSC) compose(u *upload, who Identity) (*store.Message, error) {
+	if u.head.TransactionID == nil {
+		return nil, refused(mms.FormatCorrupt, "no transaction id")
+	}
+	if u.head.ContentType == nil {
+		return nil, refused(mms.FormatCorrupt, "no content type")
+	}
+	req, err := parse(u.head, u.buf)
+	if err != nil {
+		return nil, refused(mms.FormatCorrupt, "%v", err)
+	}
+	now := time.Now()
+	msg := &store.Message{Origin: store.FromMM1, TransactionID: string(req.TransactionID), Version: byte(req.Version),
+		Hidden: req.hidden, Class: req.class, Priority: req.priority, Subject: req.subject,
+		DeliveryReport: req.deliveryReport, ReadReport: req.readReport, Head: req.carry,
+		Upload: u.Upload, BodyAt: int64(u.head.Size), ContentType: u.head.ContentType,
+		Dedupe: m.cfg.DedupeWindow > 0}
+	if msg.Sender, err = m.sender(req, who); err != nil {
+		return nil, err
+	}
+	msg.Subscriber = msg.Sender
+	if err := m.schedule(msg, req, now); err != nil {
+		return nil, err
+	}
+	if err := m.address(msg, req); err != nil {
+		return nil, err
+	}
+	msg.Size = u.Size() - msg.BodyAt + int64(len(msg.Head)+len(msg.ContentType)) + retrieveOverhead
+	return msg, nil
+}
+
+// retrieveOverhead is about what an M-Retrieve.conf has besides carried fields and body.
+const retrieveOverhead = 160
+
+// sender decides whose message it is: what a trusted network says counts; else the From, if policy lets it.
+func (m *MMSC) sender(req *request, who Identity) (string, error) {
+	if who.Asserted {
+		return who.Address, nil
+	}
+	if m.cfg.Identity.From == "refuse" {
+		return "", refused(mms.ServiceDenied, "the sender is not known")
+	}
+	if len(req.From) == 0 {
+		return "", nil
+	}
+	from := normal(string(req.From))
+	if from == "" {
+		return "", refused(mms.FormatCorrupt, "From can't be read")
+	}
+	return m.home(from), nil
+}
+
+// schedule sets when delivery begins and when the message expires.
+func (m *MMSC) schedule(msg *store.Message, req *request, now time.Time) error {
+	msg.DeliverAt = now
+	if req.delivery.set {
+		if at := req.delivery.from(now); at.After(now) {
+			msg.DeliverAt = at
+		}
+	}
+	msg.ExpiresAt = now.Add(m.cfg.Expiry.Default)
+	if req.expiry.set {
+		msg.ExpiresAt = req.expiry.from(now)
+	}
+	if limit := now.Add(m.cfg.Expiry.Max); msg.ExpiresAt.After(limit) {
+		msg.ExpiresAt = limit
+	}
+	if !msg.ExpiresAt.After(now) {
+		return refused(mms.PermanentFailure, "the message has expired already")
+	}
+	if !msg.DeliverAt.Before(msg.ExpiresAt) {
+		return refused(mms.PermanentFailure, "delivery time lies behind the expiry, which is at most %s from now", m.cfg.Expiry.Max)
+	}
+	return nil
+}
+
+// address gives the message its recipients. One that is named twice gets it once.
+func (m *MMSC) address(msg *store.Message, req *request) error {
+	if len(req.to) == 0 {
+		return refused(mms.AddressUnresolved, "no recipient")
+	}
+	if len(req.to) > m.cfg.MaxRecipients {
+		return refused(mms.ServiceDenied, "%d recipients; at most %d", len(req.to), m.cfg.MaxRecipients)
+	}
+	seen := make(map[string]bool, len(req.to))
+	for _, a := range req.to {
+		addr := normal(a.text)
+		if addr == "" {
+			return refused(mms.AddressUnresolved, "a recipient can't be read")
+		}
+		if addr = m.home(addr); seen[addr] {
+			continue
+		}
+		seen[addr] = true
+		msg.Recipients = append(msg.Recipients, store.Recipient{Kind: a.kind, Address: addr})
+	}
+	return nil
+}
