@@ -31,8 +31,8 @@ type Traffic interface {
 	Outstanding(mmsc string) int
 	// Fate gives what is remembered of a transaction or message, the newest first; empty if nothing is.
 	Fate(id string) []Fate
-	// Learned names the MMSC that earlier traffic taught for a subscriber's transaction or message, else "".
-	Learned(subscriber, id string) string
+	// Learned names the MMSC that earlier traffic taught for a request's keys, else "".
+	Learned(host, path, subscriber, transaction, messageID string) string
 }
 
 // Options is what New needs. Board, Gatherer, Metrics and Log must be set; a nil hook means that this

@@ -23,8 +23,8 @@ type traffic struct{ fates map[string][]admin.Fate }
 
 func (traffic) Outstanding(name string) int   { return len(name) }
 func (t traffic) Fate(id string) []admin.Fate { return t.fates[id] }
-func (traffic) Learned(subscriber, id string) string {
-	if subscriber == "+46701" && id == "known@elsewhere" {
+func (traffic) Learned(_, _, subscriber, _, messageID string) string {
+	if subscriber == "+46701" && messageID == "known@elsewhere" {
 		return "mmsc-b"
 	}
 	return ""

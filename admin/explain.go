@@ -110,11 +110,7 @@ func Explain(snap *router.Snapshot, q Question, t Traffic) (Explanation, error) 
 	load := router.Load{}
 	if t != nil {
 		load.Outstanding = func(i int) int { return t.Outstanding(snap.MMSCs[i].Name) }
-		for _, id := range []string{q.MessageID, q.TransactionID} {
-			if id != "" && req.Learned == "" {
-				req.Learned = t.Learned(q.Subscriber, id)
-			}
-		}
+		req.Learned = t.Learned(req.Host, req.Path, q.Subscriber, q.TransactionID, q.MessageID)
 	}
 	d := router.Decision{Explain: true}
 	router.Decide(&d, snap, &req, load)
