@@ -33,6 +33,9 @@ type Way struct {
 	HTTP10    bool
 	Absolute  bool // absolute-form target, as WAP gateways send it
 	OneShot   bool // a connection per message, "Connection: close"
+
+	HoldAt int             // octets of the body after which the client waits …
+	Hold   <-chan struct{} // … for this; nil: no wait. Without Chunked and Piece only
 }
 
 // The usual ways.
@@ -137,6 +140,11 @@ func (h *Handset) connect(ctx context.Context) error {
 // Post sends a PDU.
 func (h *Handset) Post(ctx context.Context, body []byte, way Way) (Answer, error) {
 	return h.Do(ctx, "POST", h.opt.Path, body, way)
+}
+
+// PostHolding sends a PDU, pausing after the first n octets of it until hold is closed.
+func (h *Handset) PostHolding(ctx context.Context, body []byte, n int, hold <-chan struct{}) (Answer, error) {
+	return h.Post(ctx, body, Way{Name: "holding", HoldAt: n, Hold: hold})
 }
 
 // Fetch asks for a path (with query).
@@ -291,6 +299,17 @@ func (h *Handset) sendFast(b, body []byte, way Way, goOn func(bool) bool) error 
 		}
 		_, err := h.nc.Write(append(b, "0\r\n\r\n"...))
 		return err
+	}
+	if way.Hold != nil {
+		n := min(way.HoldAt, len(body))
+		if _, err := h.nc.Write(append(b, body[:n]...)); err != nil {
+			return err
+		}
+		b, body = b[:0], body[n:]
+		<-way.Hold
+		if !goOn(false) {
+			return nil
+		}
 	}
 	n := min(len(body), 64<<10)
 	b, body = append(b, body[:n]...), body[n:]

@@ -13,12 +13,13 @@ import (
 // Plan is a run of many handsets.
 type Plan struct {
 	Handset  Options
-	Handsets int         // how many at the same time
-	Messages int         // in all; 0: until the context ends (what is under way then is finished)
-	Sizes    []int       // taken in turn
-	Ways     []Way       // taken in turn; default Fast
-	Prefix   string      // of the transaction ids, to tell runs apart
-	Each     func(n int) // called after the n-th exchange has ended
+	Handsets int           // how many at the same time
+	Messages int           // in all; 0: until the context ends (what is under way then is finished)
+	Sizes    []int         // taken in turn
+	Ways     []Way         // taken in turn; default Fast
+	Think    time.Duration // pause of each handset after a message
+	Prefix   string        // of the transaction ids, to tell runs apart
+	Each     func(n int)   // called after the n-th exchange has ended
 }
 
 // Run sends and returns when every handset is done. Nobody retries: what fails, failed.
@@ -54,6 +55,12 @@ func Run(ctx context.Context, p Plan) *Ledger {
 				l.Note(tid, body, way, a, err, time.Since(start))
 				if k := int(done.Add(1)); p.Each != nil {
 					p.Each(k)
+				}
+				if p.Think > 0 {
+					select {
+					case <-time.After(p.Think):
+					case <-ctx.Done():
+					}
 				}
 			}
 		})
