@@ -1,0 +1,117 @@
+package dnsserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"strconv"
+	"syscall"
+)
+
+// udpSocket is one UDP socket with the goroutine that serves it; see udp_linux.go and udp_other.go.
+type udpSocket struct {
+	conn *net.UDPConn
+	any  bool // bound to no address in particular: an answer must say which one it comes from
+	batch
+}
+
+func (u *udpSocket) close() { _ = u.conn.Close() } // datagrams not yet read are lost, as on any path
+
+// bind opens the sockets. TCP comes first: it is exclusive, while UDP sockets of one user share a port without a word.
+func (s *Server) bind(c Config) error {
+	sockets := c.Sockets
+	if sockets == 0 {
+		sockets = runtime.GOMAXPROCS(0)
+	}
+	if !reusePort {
+		sockets = 1
+	}
+	for _, l := range c.Listen {
+		if err := s.bindOne(l, sockets, c.Freebind); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// portTries bounds the search for a port that is free for UDP and TCP, where 0 asks for any.
+const portTries = 16
+
+func (s *Server) bindOne(listen string, sockets int, freebind bool) error {
+	host, port, _ := net.SplitHostPort(listen) // compile has checked it
+	var last error
+	for range portTries {
+		tcp, err := listenTCP(listen, freebind)
+		if err != nil {
+			return explainBind(listen, "TCP", err)
+		}
+		actual := net.JoinHostPort(host, strconv.Itoa(tcp.Addr().(*net.TCPAddr).Port))
+		udp, err := listenUDP(actual, sockets, freebind)
+		if err == nil {
+			s.tcp = append(s.tcp, tcp)
+			s.udp = append(s.udp, udp...)
+			return nil
+		}
+		_ = tcp.Close() // nobody has connected
+		last = explainBind(actual, "UDP", err)
+		if port != "0" || !errors.Is(err, syscall.EADDRINUSE) {
+			return last
+		}
+	}
+	return last
+}
+
+// explainBind names the address and the key, and what to do where it is known.
+func explainBind(addr, proto string, err error) error {
+	hint := ""
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		hint = ": another program has it"
+	case errors.Is(err, syscall.EACCES):
+		hint = ": ports below 1024 need CAP_NET_BIND_SERVICE"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		hint = ": the machine does not have this address (dns.freebind binds it anyway)"
+	}
+	return fmt.Errorf("dns.listen: %s (%s)%s: %w", addr, proto, hint, err)
+}
+
+func listenTCP(addr string, freebind bool) (*net.TCPListener, error) {
+	lc := net.ListenConfig{Control: func(network, _ string, c syscall.RawConn) error {
+		return control(c, func(fd int) error { return tcpOptions(fd, network, freebind) })
+	}}
+	l, err := lc.Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return l.(*net.TCPListener), nil
+}
+
+func listenUDP(addr string, n int, freebind bool) ([]*udpSocket, error) {
+	lc := net.ListenConfig{Control: func(network, _ string, c syscall.RawConn) error {
+		return control(c, func(fd int) error { return udpOptions(fd, network, freebind) })
+	}}
+	var out []*udpSocket
+	for range n {
+		c, err := lc.ListenPacket(context.Background(), "udp", addr)
+		if err != nil {
+			for _, u := range out {
+				u.close()
+			}
+			return nil, err
+		}
+		conn := c.(*net.UDPConn)
+		out = append(out, &udpSocket{conn: conn, any: conn.LocalAddr().(*net.UDPAddr).IP.IsUnspecified()})
+	}
+	return out, nil
+}
+
+// control runs f on the descriptor.
+func control(c syscall.RawConn, f func(fd int) error) error {
+	var inner error
+	if err := c.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
+}
