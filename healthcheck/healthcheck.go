@@ -83,14 +83,16 @@ type plan struct {
 }
 
 // New checks the options, reads the files they name, and starts nothing.
-func New(o Options) (*Checker, error) {
+func New(o Options) (*Checker, error) { return newChecker(o, nil) }
+
+func newChecker(o Options, dial dialFunc) (*Checker, error) {
 	if o.Board == nil {
 		return nil, errors.New("healthcheck: no Board")
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Checker{board: o.Board, log: o.Log, changed: make(chan struct{}, 1), ready: make(chan struct{})}
+	c := &Checker{board: o.Board, log: o.Log, dial: dial, changed: make(chan struct{}, 1), ready: make(chan struct{})}
 	plans, err := c.plans(o.Config, o.Targets)
 	if err != nil {
 		return nil, err

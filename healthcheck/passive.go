@@ -26,9 +26,8 @@ func (c *Checker) Observe(name string, ok bool, why string) {
 		c.met.failures.WithLabelValues(name).Inc()
 		return t.state.attemptFailed(p.policy, now, why, func() bool { return c.mayEject(name) })
 	})
-	switch e {
-	case suspected, ejected, spared:
-		t.probeSoon()
+	if e == suspected || e == ejected && was.failed == 0 {
+		t.probeSoon() // later failures of the row find it asked for
 	}
 	c.tell(t, e, was, why, "", now)
 }

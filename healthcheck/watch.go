@@ -49,22 +49,14 @@ func (c *Checker) Run(ctx context.Context) error {
 	}
 }
 
-// watch probes one target until ctx ends.
+// watch probes one target until ctx ends: at once, then when the next probe is due, when one is asked for,
+// and it wakes for the steps of a slow start.
 func (c *Checker) watch(ctx context.Context, t *target) {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(maxInterval)
 	defer timer.Stop()
 	var started time.Time // of the last probe
 	due := time.Now()     // when the next one begins
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.kick:
-			if soon := started.Add(minSpacing); soon.Before(due) {
-				due = soon
-			}
-		case <-timer.C:
-		}
+	for ctx.Err() == nil {
 		p := t.plan.Load()
 		if now := time.Now(); !now.Before(due) {
 			started = now
@@ -78,7 +70,19 @@ func (c *Checker) watch(ctx context.Context, t *target) {
 		if step := c.ramp(t, p); !step.IsZero() && step.Before(wake) {
 			wake = step
 		}
-		timer.Reset(time.Until(wake))
+		wait := time.Until(wake)
+		if wait <= 0 {
+			continue // the probe took longer than its interval
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-t.kick:
+			if soon := started.Add(minSpacing); soon.Before(due) {
+				due = soon
+			}
+		}
 	}
 }
 
