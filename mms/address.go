@@ -87,3 +87,87 @@ func Mask(addr string) string {
 	}
 	return first + "…"
 }
+
+// AddressKind is the TYPE of an address (OMA-MMS-ENC 8).
+type AddressKind uint8
+
+// The kinds of addresses.
+const (
+	AddressOther  AddressKind = iota // anything else, or a TYPE nobody knows
+	AddressNumber                    // /TYPE=PLMN, or digits without a TYPE
+	AddressCode                      // short code: up to six digits, or an alphanumeric word
+	AddressEmail
+	AddressIPv4
+	AddressIPv6
+)
+
+// String gives "number", "code", "email", "ipv4", "ipv6" or "other".
+func (k AddressKind) String() string {
+	return [...]string{"other", "number", "code", "email", "ipv4", "ipv6"}[min(k, AddressIPv6)]
+}
+
+// Address is an address taken apart.
+type Address struct {
+	Kind  AddressKind
+	Value string // a number without separators, an e-mail address without its display name, else as it stands
+}
+
+// ParseAddress takes the address of a To, Cc, Bcc or From apart. It never fails:
+// what it does not know is AddressOther. A number of up to six digits without a
+// plus is a short code (MMS 1.2), with or without TYPE=PLMN.
+func ParseAddress(s string) Address {
+	s = strings.TrimSpace(s)
+	if i := strings.LastIndexByte(s, '/'); i > 0 {
+		value := s[:i]
+		switch strings.ToUpper(s[i+1:]) {
+		case "TYPE=PLMN":
+			return numberAddress(value)
+		case "TYPE=IPV4":
+			return Address{AddressIPv4, value}
+		case "TYPE=IPV6":
+			return Address{AddressIPv6, value}
+		}
+		if strings.HasPrefix(strings.ToUpper(s[i+1:]), "TYPE=") {
+			return Address{AddressOther, s}
+		}
+	}
+	if strings.Contains(s, "@") {
+		if open := strings.LastIndexByte(s, '<'); open >= 0 && strings.HasSuffix(s, ">") {
+			s = s[open+1 : len(s)-1]
+		}
+		return Address{AddressEmail, s}
+	}
+	return numberAddress(s)
+}
+
+func numberAddress(s string) Address {
+	if n := Number(s); n != "" {
+		if n[0] != '+' && len(n) <= 6 {
+			return Address{AddressCode, n}
+		}
+		return Address{AddressNumber, n}
+	}
+	if s == "" || len(s) > 64 || dotted(s) {
+		return Address{AddressOther, s}
+	}
+	for _, c := range []byte(s) {
+		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') {
+			return Address{AddressOther, s}
+		}
+	}
+	return Address{AddressCode, s}
+}
+
+// String gives the form of the wire: a TYPE behind numbers and IP addresses,
+// nothing behind the others.
+func (a Address) String() string {
+	switch a.Kind {
+	case AddressNumber:
+		return a.Value + "/TYPE=PLMN"
+	case AddressIPv4:
+		return a.Value + "/TYPE=IPv4"
+	case AddressIPv6:
+		return a.Value + "/TYPE=IPv6"
+	}
+	return a.Value
+}
