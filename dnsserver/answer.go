@@ -322,7 +322,10 @@ func (h *handler) headerOnly(pkt []byte, rcode int, src netip.Addr, tcp bool) []
 	}
 	b := make([]byte, headerLen)
 	copy(b, pkt[:2])
-	b[2] = 0x80 | pkt[2]&0x79 // opcode and RD are copied
+	b[2] = 0x80 | pkt[2]&0x78 // the opcode is copied
+	if b[2] == 0x80 {
+		b[2] |= pkt[2] & 1 // and RD, which QUERY alone defines
+	}
 	b[3] = byte(rcode)
 	h.count.query(0, rcode)
 	return b
