@@ -9,8 +9,8 @@ import (
 // mediaTypes are the well-known media types by their numbers (WAP-230-WSP table
 // 40 and the WINA registry).
 var mediaTypes = [...]string{
-	0x00: "*/*", 0x01: "text/*", 0x02: "text/html", 0x03: "text/plain", 0x04: "text/x-hdml", 0x05: "text/x-ttml", 0x06: "text/x-vcalendar",
-	0x07: "text/x-vcard", 0x08: "text/vnd.wap.wml", 0x09: "text/vnd.wap.wmlscript", 0x0A: "text/vnd.wap.wta-event", 0x0B: "multipart/*",
+	0x00: "*/*", 0x01: "text/*", 0x02: "text/html", 0x03: "text/plain", 0x04: "text/x-hdml", 0x05: "text/x-ttml", 0x06: "text/x-vCalendar",
+	0x07: "text/x-vCard", 0x08: "text/vnd.wap.wml", 0x09: "text/vnd.wap.wmlscript", 0x0A: "text/vnd.wap.wta-event", 0x0B: "multipart/*",
 	0x0C: "multipart/mixed", 0x0D: "multipart/form-data", 0x0E: "multipart/byteranges", 0x0F: "multipart/alternative", 0x10: "application/*",
 	0x11: "application/java-vm", 0x12: "application/x-www-form-urlencoded", 0x13: "application/x-hdmlc", 0x14: "application/vnd.wap.wmlc",
 	0x15: "application/vnd.wap.wmlscriptc", 0x16: "application/vnd.wap.wta-eventc", 0x17: "application/vnd.wap.uaprof",
@@ -31,8 +31,8 @@ var mediaTypes = [...]string{
 	0x48: "application/vnd.oma.drm.message", 0x49: "application/vnd.oma.drm.content", 0x4A: "application/vnd.oma.drm.rights+xml",
 	0x4B: "application/vnd.oma.drm.rights+wbxml", 0x4C: "application/vnd.wv.csp+xml", 0x4D: "application/vnd.wv.csp+wbxml",
 	0x4E: "application/vnd.syncml.ds.notification", 0x4F: "audio/*", 0x50: "video/*", 0x51: "application/vnd.oma.dd2+xml",
-	0x52: "application/mikey", 0x53: "application/vnd.oma.dcd", 0x54: "application/vnd.oma.dcdc", 0x55: "text/x-vmessage",
-	0x56: "application/vnd.omads-email+wbxml", 0x57: "text/x-vbookmark", 0x58: "application/vnd.syncml.dm.notification",
+	0x52: "application/mikey", 0x53: "application/vnd.oma.dcd", 0x54: "application/vnd.oma.dcdc", 0x55: "text/x-vMessage",
+	0x56: "application/vnd.omads-email+wbxml", 0x57: "text/x-vBookmark", 0x58: "application/vnd.syncml.dm.notification",
 	0x5A: "application/octet-stream",
 }
 
@@ -54,7 +54,7 @@ func indexMedia() map[string]byte {
 	numbers := make(map[string]byte, len(mediaTypes))
 	for n, name := range mediaTypes {
 		if name != "" && n <= highestEmitted {
-			numbers[name] = byte(n)
+			numbers[strings.ToLower(name)] = byte(n)
 		}
 	}
 	return numbers
@@ -70,8 +70,7 @@ func MediaName(n uint64) string {
 
 // appendMedia writes a type in its shortest form: a number that handsets know, else text.
 func appendMedia(dst []byte, name string) []byte {
-	name = strings.ToLower(name)
-	if n, ok := mediaNumbers[name]; ok {
+	if n, ok := mediaNumbers[strings.ToLower(name)]; ok {
 		return append(dst, n|0x80)
 	}
 	if hex, ok := strings.CutPrefix(name, "unknown/0x"); ok {
@@ -84,7 +83,7 @@ func appendMedia(dst []byte, name string) []byte {
 
 // ContentType is a media type with its parameters (WAP-230-WSP 8.4.2.24).
 type ContentType struct {
-	Type   string // in small letters
+	Type   string // as it stands; compared without regard to case
 	Params []Param
 	// Raw is the value as it stood on the wire. Append writes it as it is, so
 	// one who changes Type or Params sets it to nil.
@@ -93,7 +92,7 @@ type ContentType struct {
 
 // Media makes a ContentType of a type and pairs of parameter names and values.
 func Media(name string, params ...string) ContentType {
-	c := ContentType{Type: strings.ToLower(name)}
+	c := ContentType{Type: name}
 	for i := 0; i+1 < len(params); i += 2 {
 		c.Params = append(c.Params, Param{params[i], params[i+1]})
 	}
@@ -110,15 +109,22 @@ func (c ContentType) Param(name string) string {
 	return ""
 }
 
+// Is says whether the type is name, without regard to case and parameters.
+func (c ContentType) Is(name string) bool { return strings.EqualFold(c.Type, name) }
+
 // Multipart says whether the body is a WSP multipart structure.
 func (c ContentType) Multipart() bool {
-	return strings.HasPrefix(c.Type, "application/vnd.wap.multipart.")
+	return hasPrefixFold(c.Type, "application/vnd.wap.multipart.")
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
 // maybeMultipart says whether the body could be one: some encoders name the
 // binary structure by the types of mail.
 func (c ContentType) maybeMultipart() bool {
-	return strings.HasPrefix(c.Type, "multipart/") && c.Param("boundary") == ""
+	return hasPrefixFold(c.Type, "multipart/") && c.Param("boundary") == ""
 }
 
 // String gives the form of mail: type; name=value; name="a value".
@@ -129,7 +135,7 @@ func (c ContentType) String() string {
 // ParseContentType reads the form of mail.
 func ParseContentType(s string) (ContentType, error) {
 	name, rest, _ := strings.Cut(s, ";")
-	c := ContentType{Type: strings.ToLower(strings.TrimSpace(name))}
+	c := ContentType{Type: strings.TrimSpace(name)}
 	if c.Type == "" {
 		return c, fmt.Errorf("content type %q has no type", s)
 	}
@@ -181,7 +187,7 @@ func (c *ContentType) general(b []byte) error {
 		if n <= 0 {
 			text, n = b, len(b) // no terminator: it ends where its container ends
 		}
-		c.Type, at = strings.ToLower(string(text)), n
+		c.Type, at = string(text), n
 	}
 	var err error
 	c.Params, err = readParams(b[at:])
@@ -193,7 +199,7 @@ func (c *ContentType) general(b []byte) error {
 func textContentType(text, raw []byte) ContentType {
 	c, err := ParseContentType(string(text))
 	if err != nil {
-		c = ContentType{Type: strings.ToLower(string(text))}
+		c = ContentType{Type: string(text)}
 	}
 	c.Raw = raw
 	return c
