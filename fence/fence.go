@@ -12,7 +12,6 @@
 package fence
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -110,9 +109,9 @@ type Prior struct {
 
 // Enter is called when the head of a submission has been read. No earlier submission (prior nil): the
 // ticket is entered, stream at once. If an earlier one is still uploading it is broken (its abort is
-// called) and waited for within ctx; it may turn out whole in that moment. Prior not nil: don't stream;
-// read the body whole and ask prior.Answer; if that gives nothing, call Replace and forward as new.
-func (f *Fence) Enter(ctx context.Context, key string, now time.Time, abort func()) (*Ticket, *Prior) {
+// called) and waited for; it may turn out whole in that moment. Prior not nil: don't stream; read the
+// body whole and ask prior.Answer; if that gives nothing, call Replace and forward as new.
+func (f *Fence) Enter(key string, now time.Time, wait time.Duration, abort func()) (*Ticket, *Prior) {
 	s := f.of(key)
 	for {
 		s.mu.Lock()
@@ -130,15 +129,25 @@ func (f *Fence) Enter(ctx context.Context, key string, now time.Time, abort func
 		stop, moved := e.abort, e.moved
 		s.mu.Unlock()
 		stop()
-		select {
-		case <-moved:
-		case <-ctx.Done():
+		if !within(moved, wait) {
 			// It neither ended nor became whole in time: two uploads run side by side, as without a fence.
 			s.mu.Lock()
 			t := s.enter(f, key, now, abort)
 			s.mu.Unlock()
 			return t, nil
 		}
+	}
+}
+
+// within waits for c to close, for at most d.
+func within(c <-chan struct{}, d time.Duration) bool {
+	t := time.NewTimer(max(d, 0))
+	defer t.Stop()
+	select {
+	case <-c:
+		return true
+	case <-t.C:
+		return false
 	}
 }
 
@@ -211,9 +220,9 @@ func (t *Ticket) end(p phase, answer []byte) {
 	}
 }
 
-// Answer gives the earlier submission's final answer if its body was the same, waiting within ctx while it
-// is still awaited. Nil: it differed, or ended without a final answer.
-func (p *Prior) Answer(ctx context.Context, length int64, digest uint64) []byte {
+// Answer gives the earlier submission's final answer if its body was the same, waiting while it is still
+// awaited. Nil: it differed, or ended without a final answer in time.
+func (p *Prior) Answer(wait time.Duration, length int64, digest uint64) []byte {
 	s := p.f.of(p.e.key)
 	s.mu.Lock()
 	same := p.e.length == length && p.e.digest == digest
@@ -221,9 +230,7 @@ func (p *Prior) Answer(ctx context.Context, length int64, digest uint64) []byte 
 	if !same {
 		return nil
 	}
-	select {
-	case <-p.e.settle:
-	case <-ctx.Done():
+	if !within(p.e.settle, wait) {
 		return nil
 	}
 	s.mu.Lock()

@@ -20,7 +20,7 @@ import (
 // Buffer sizes. A message in flight begins with a Large buffer that holds its head and first octets; one that
 // comes slowly is moved to a Small one by the connection.
 const (
-	Small = 4 << 10
+	Small = 8 << 10
 	Large = 64 << 10
 )
 

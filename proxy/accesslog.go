@@ -1,0 +1,109 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// accessLog collects lines and writes them in batches. Up to a quarter of a second of lines is lost when the
+// process is killed; a full disk drops lines (counted) and never holds up a message.
+type accessLog struct {
+	mu      sync.Mutex
+	pending []byte
+	spare   []byte
+	wake    chan struct{}
+	out     io.WriteCloser
+	m       *metrics
+	log     *slog.Logger
+}
+
+const (
+	logBatch = 64 << 10 // lines are written once so many octets wait,
+	logMost  = 4 << 20  // dropped when so many wait,
+	logDelay = 250 * time.Millisecond
+)
+
+type stdoutCloser struct{ *os.File }
+
+func (stdoutCloser) Close() error { return nil } // stdout is not ours to close
+
+// openAccessLog opens the configured place; nil for off.
+func openAccessLog(path string, m *metrics, log *slog.Logger) (*accessLog, error) {
+	var out io.WriteCloser
+	switch path {
+	case "off", "":
+		return nil, nil
+	case "stdout":
+		out = stdoutCloser{os.Stdout}
+	default:
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
+		if err != nil {
+			return nil, fmt.Errorf("mm1.access_log.path: %w", err)
+		}
+		out = f
+	}
+	return &accessLog{wake: make(chan struct{}, 1), out: out, m: m, log: log}, nil
+}
+
+// add queues one line.
+func (l *accessLog) add(r *Record) {
+	l.mu.Lock()
+	if len(l.pending) > logMost {
+		l.mu.Unlock()
+		l.m.logDropped.Add(1)
+		return
+	}
+	before := len(l.pending)
+	l.pending = r.appendJSON(l.pending)
+	full := before < logBatch && len(l.pending) >= logBatch
+	l.mu.Unlock()
+	if full {
+		select {
+		case l.wake <- struct{}{}:
+		default: // a write is due already
+		}
+	}
+}
+
+// run writes until ctx ends, then once more, and closes the file.
+func (l *accessLog) run(ctx context.Context) {
+	t := time.NewTicker(logDelay)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			l.flush()
+			if err := l.out.Close(); err != nil {
+				l.log.Warn("close access log", "err", err)
+			}
+			return
+		case <-t.C:
+		case <-l.wake:
+		}
+		l.flush()
+	}
+}
+
+func (l *accessLog) flush() {
+	l.mu.Lock()
+	out := l.pending
+	l.pending, l.spare = l.spare[:0], nil
+	l.mu.Unlock()
+	if len(out) > 0 {
+		if _, err := l.out.Write(out); err != nil {
+			l.m.logDropped.Add(1)
+			l.log.Warn("write access log", "err", err)
+		}
+	}
+	if cap(out) > 4*logBatch {
+		out = nil // a burst's buffer is not kept
+	}
+	l.mu.Lock()
+	l.spare = out[:0]
+	l.mu.Unlock()
+}

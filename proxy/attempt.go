@@ -1,0 +1,289 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/proxy/replay"
+	"github.com/mmsrouter/mmsrouter/proxy/wire"
+)
+
+// Errors of an attempt that are not the MMSC's doing.
+var (
+	errClient = errors.New("the upload broke off")
+	errEarly  = errors.New("the MMSC spoke or closed before the upload was whole")
+)
+
+// attempt tries one MMSC once, and books what came of it. The answer, if there is one, is in x.ans.
+func (x *exchange) attempt(up *upstream) Phase {
+	begun := time.Now()
+	x.sent = 0
+	x.ans.free(x.p.store)
+	phase, why, stale := x.try(up, begun)
+	up.stats.attempts[phase].Add(1)
+	x.attempts = append(x.attempts, Attempt{MMSC: up.Name, Phase: phase.String(), Result: why, Octets: x.sent, Took: time.Since(begun)})
+	switch phase {
+	case PhaseConnect, PhaseTLS, PhaseAbsent, PhaseAmbiguous, PhaseCut:
+		x.p.opt.Observe(up.Name, false, phase.String()+": "+why)
+	case PhaseBody:
+		if !stale { // a kept connection that was closed meanwhile says nothing about the MMSC
+			x.p.opt.Observe(up.Name, false, phase.String()+": "+why)
+		}
+	case PhaseAnswered, PhaseNotFound:
+		x.p.opt.Observe(up.Name, true, "")
+	}
+	return phase
+}
+
+// try is one attempt. A kept connection that turns out closed before the upload was whole is replaced by a
+// fresh one: nothing can have been committed on it, and the MMSC itself has not failed yet.
+func (x *exchange) try(up *upstream, begun time.Time) (phase Phase, why string, stale bool) {
+	wait := x.set.Timeouts.Queue
+	if !x.deadline.IsZero() {
+		wait = min(wait, x.deadline.Sub(begun))
+	}
+	if err := up.place(x.set.Limits.InFlight, x.set.Limits.Queue, wait); err != nil {
+		return PhaseQueue, err.Error(), false
+	}
+	held := true
+	defer func() {
+		if held {
+			up.leave()
+		}
+	}()
+	for fresh := false; ; fresh = true {
+		c, err := x.connect(up, begun, fresh)
+		if err != nil {
+			var te *tlsError
+			if errors.As(err, &te) {
+				return PhaseTLS, err.Error(), false
+			}
+			return PhaseConnect, err.Error(), false
+		}
+		x.cl.current.Store(c)
+		phase, why = x.speak(c)
+		x.cl.current.Store(nil)
+		if phase == PhaseBody && c.reused && !fresh && x.ans.n == 0 {
+			x.sent = 0
+			continue
+		}
+		if x.ans.up != nil { // the answer still streams: deliver ends the connection and gives the place back
+			held = false
+		}
+		return phase, why, c.reused
+	}
+}
+
+func (x *exchange) connect(up *upstream, now time.Time, fresh bool) (*upConn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), x.set.Timeouts.Connect)
+	defer cancel()
+	return up.get(ctx, now, fresh)
+}
+
+// speak sends the request on a connection and reads the answer.
+func (x *exchange) speak(c *upConn) (Phase, string) {
+	err := x.send(c)
+	switch {
+	case err == nil:
+	case errors.Is(err, errClient) || errors.Is(err, errSuperseded):
+		c.Abort() // so that the MMSC never takes what it has for whole
+		return PhaseCancelled, x.broken.Error()
+	}
+	// Before an attempt is called broken, what has already arrived is read: a whole answer wins.
+	patience := x.set.Timeouts.Answer
+	if err != nil {
+		patience = 100 * time.Millisecond
+	}
+	aerr := x.ans.read(c, x, patience)
+	if aerr == nil {
+		if err != nil && !x.ans.done {
+			c.Abort()
+			x.ans.n = 0
+			return PhaseBody, err.Error()
+		}
+		phase, why := x.judge(&x.ans)
+		x.settleConn(c, err == nil, phase)
+		return phase, why
+	}
+	c.Abort()
+	if !x.whole || err != nil && !x.begunLast {
+		if err == nil {
+			err = aerr
+		}
+		return PhaseBody, err.Error()
+	}
+	if x.get {
+		return PhaseRefused, aerr.Error() // a retrieval changes nothing: the next may be asked
+	}
+	return PhaseAmbiguous, aerr.Error()
+}
+
+// settleConn decides what becomes of the connection after an answer.
+func (x *exchange) settleConn(c *upConn, sent bool, phase Phase) {
+	a := &x.ans
+	switch {
+	case !a.done && phase == PhaseAnswered:
+		a.up = c // its rest streams to the client
+	case a.done && sent && a.resp.KeepAlive && !a.untilClose && !a.extra:
+		c.learnKeepAlive(&a.resp.Head)
+		_ = c.NC.SetDeadline(time.Time{}) // it fails only on a closed connection
+		c.up.put(c, time.Now(), x.set.Limits.Idle)
+	case sent:
+		_ = c.NC.Close() // the answer is here
+	default:
+		c.Abort() // it answered before it had everything: it must not take the rest for another request
+	}
+}
+
+// flushAt is how much of an upload is collected, while it keeps coming, before it is written on.
+const flushAt = replay.Large
+
+// send writes head and body while the body comes. Errors: errClient and errSuperseded (ours), errEarly, else
+// the MMSC's connection broke. x.begunLast says whether the write with the last octet had begun.
+func (x *exchange) send(c *upConn) error {
+	x.begunLast, x.idled = false, false
+	x.framed = x.cl.req.Chunked && !x.body.Whole()
+	x.headBuf = x.appendRequestHead(x.headBuf[:0], c.up)
+	head := x.headBuf
+	if x.get {
+		x.whole, x.begunLast = true, true
+		return x.write(c, append(x.bufs[:0], head))
+	}
+	for off := int64(0); ; {
+		for !x.body.Whole() && x.body.Size()-off < flushAt {
+			if err := x.more(false); err == wire.ErrWouldBlock {
+				break
+			} else if err != nil {
+				return x.clientFailed()
+			}
+		}
+		whole := x.body.Whole()
+		if whole && !x.becomeWhole() {
+			return errSuperseded
+		}
+		if whole && x.idled && !c.Quiet() {
+			return errEarly
+		}
+		if x.body.Size() > off || head != nil || whole {
+			x.begunLast = whole
+			next, err := x.flush(c, head, off, whole)
+			x.sent += next - off
+			c.up.stats.octets.Add(uint64(next - off))
+			if err != nil {
+				return err
+			}
+			off, head = next, nil
+			if whole && off == x.body.Size() {
+				return nil
+			}
+			continue
+		}
+		x.idled = true
+		if err := x.more(true); err != nil {
+			return x.clientFailed()
+		}
+	}
+}
+
+func (x *exchange) clientFailed() error {
+	if errors.Is(x.broken, errSuperseded) {
+		return errSuperseded
+	}
+	return fmt.Errorf("%w: %w", errClient, x.broken)
+}
+
+// flush writes what there is from off on: in one call from memory, in pieces from a file. It gives the offset
+// reached.
+func (x *exchange) flush(c *upConn, head []byte, off int64, whole bool) (int64, error) {
+	bufs := x.bufs[:0]
+	if head != nil {
+		bufs = append(bufs, head)
+	}
+	slices, to := x.body.Slices(x.scratch[:0], off)
+	x.scratch = slices[:0]
+	if to > off || x.body.Size() == off {
+		last := whole && to == x.body.Size()
+		if whole && !last {
+			x.begunLast = false
+		}
+		if x.framed {
+			x.frame = x.frame[:0]
+			if to > off {
+				x.frame = wire.AppendChunkSize(x.frame, int(to-off))
+				bufs = append(bufs, x.frame)
+			}
+		}
+		bufs = append(bufs, slices...)
+		if x.framed {
+			switch {
+			case to > off && last:
+				bufs = append(bufs, endLast)
+			case to > off:
+				bufs = append(bufs, crlf)
+			case last:
+				bufs = append(bufs, lastChunk)
+			}
+		}
+		return to, x.write(c, bufs)
+	}
+	// from the file
+	buf := x.p.store.Get()
+	defer x.p.store.Put(buf)
+	n, err := x.body.ReadAt(buf, off)
+	if err != nil && err != io.EOF {
+		x.broken = &uploadError{503, fmt.Errorf("read kept upload: %w", err)}
+		return off, x.clientFailed()
+	}
+	to = off + int64(n)
+	last := whole && to == x.body.Size()
+	x.begunLast = last
+	if x.framed {
+		x.frame = wire.AppendChunkSize(x.frame[:0], n)
+		bufs = append(bufs, x.frame, buf[:n])
+		if last {
+			bufs = append(bufs, endLast)
+		} else {
+			bufs = append(bufs, crlf)
+		}
+	} else {
+		bufs = append(bufs, buf[:n])
+	}
+	return to, x.write(c, bufs)
+}
+
+var (
+	crlf      = []byte("\r\n")
+	lastChunk = []byte("0\r\n\r\n")
+	endLast   = []byte("\r\n0\r\n\r\n")
+)
+
+// write writes all of bufs with one call, and goes on as long as the MMSC takes octets. While it takes none,
+// a look each second tells whether it has answered instead.
+func (x *exchange) write(c *upConn, bufs [][]byte) error {
+	x.bufs = bufs[:0]
+	nb := net.Buffers(bufs)
+	stalled := time.Duration(0)
+	for {
+		step := min(time.Second, x.set.Timeouts.Write-stalled)
+		_ = c.NC.SetWriteDeadline(time.Now().Add(step)) // it fails only on a closed connection
+		n, err := nb.WriteTo(c.NC)
+		if err == nil {
+			return nil
+		}
+		if !isTimeout(err) || x.cl.aborted.Load() {
+			return err
+		}
+		if !c.Quiet() {
+			return errEarly
+		}
+		if n > 0 {
+			stalled = 0
+		} else if stalled += step; stalled >= x.set.Timeouts.Write {
+			return err
+		}
+	}
+}

@@ -1,0 +1,393 @@
+package proxy
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/fence"
+	"github.com/mmsrouter/mmsrouter/mms"
+	"github.com/mmsrouter/mmsrouter/proxy/replay"
+	"github.com/mmsrouter/mmsrouter/proxy/wire"
+	"github.com/mmsrouter/mmsrouter/router"
+)
+
+// exchange is one request and everything that is done for it. It belongs to its client's goroutine and is
+// used again for the next request.
+type exchange struct {
+	p     *Proxy
+	cl    *client
+	set   *settings
+	start time.Time
+
+	// the request
+	get      bool // GET or HEAD
+	head     bool // HEAD
+	relay    bool // absolute-form, for a peer operator: the target goes on as it came
+	host     []byte
+	target   []byte // path and query
+	pdu      mms.Head
+	state    mms.State
+	identity string // of the subscriber: trusted field or explicit From; "" if unknown
+	sender   string // E.164
+
+	// the upload
+	body      replay.Body
+	chunked   wire.Chunked
+	left      int64 // of Content-Length
+	broken    *uploadError
+	waited    time.Duration
+	continued bool
+
+	// what is done about it
+	route     router.Request
+	dec       router.Decision
+	recips    [16]string
+	deadline  time.Time // for all attempts together; zero while the upload is under way
+	ticket    *fence.Ticket
+	fenceKey  string
+	whole     bool // the fence has let the upload become whole
+	attempts  []Attempt
+	ambiguous int    // attempts whose result is unknown
+	mark      int    // number for X-Mmsrouter-Attempt
+	headBuf   []byte // head to the MMSC or to the client
+	bufs      [][]byte
+	scratch   [][]byte
+	ans, kept answer
+	keptBy    *upstream
+	frame     []byte // chunk size line towards the MMSC
+	sent      int64  // octets of the body written in this attempt
+	begunLast bool   // the write with the body's last octet has begun in this attempt
+	idled     bool   // the client kept us waiting in this attempt, so the MMSC may have lost patience
+	framed    bool   // this attempt sends chunks
+
+	// what came of it
+	result    Result
+	by        *targetStats
+	status    int
+	words     string
+	messageID string
+	alive     bool // the client connection may carry another request
+}
+
+// run serves the request whose head is in cl.req. It says whether the connection may carry another.
+func (x *exchange) run(cl *client, set *settings) bool {
+	x.reset(cl, set)
+	defer x.finish()
+	if !x.admissible() {
+		return false
+	}
+	if x.get {
+		cl.later = append(cl.later[:0], cl.buf[cl.r:cl.w]...)
+		x.describe()
+		x.retrieve()
+		return x.alive
+	}
+	if !x.gather() {
+		return false
+	}
+	x.begin(x.p.fence != nil)
+	x.look()
+	if x.broken != nil {
+		x.giveUp()
+		return false
+	}
+	x.describe()
+	if x.pdu.Type != mms.MSendReq && x.pdu.Type.Known() {
+		x.settle()
+		return x.alive && x.broken == nil
+	}
+	x.submit()
+	return x.alive && x.broken == nil
+}
+
+func (x *exchange) reset(cl *client, set *settings) {
+	keepAns, keepKept := x.ans, x.kept
+	*x = exchange{p: cl.p, cl: cl, set: set, start: time.Now(), headBuf: x.headBuf[:0], bufs: x.bufs, scratch: x.scratch,
+		dec: x.dec, ans: keepAns, kept: keepKept, by: cl.p.m.none, result: Rejected, alive: cl.req.KeepAlive}
+	cl.r += cl.req.Size
+	x.body.Init(cl.p.store, int64(set.MaxMessage), false) // so that Free is always in order
+}
+
+// admissible checks method, framing, target and host. If it answers no, the client has been told.
+func (x *exchange) admissible() bool {
+	req := &x.cl.req
+	switch string(req.Method) {
+	case "GET":
+		x.get = true
+	case "HEAD":
+		x.get, x.head = true, true
+	case "POST":
+	case "PUT", "DELETE", "OPTIONS", "CONNECT", "TRACE", "PATCH":
+		return x.reject(badMethod, 405, "method not allowed")
+	default:
+		return x.reject(badMethod, 501, "unknown method")
+	}
+	if err := x.parseTarget(); err != nil {
+		return x.reject(badHead, 400, err.Error())
+	}
+	if !x.ours() {
+		x.p.m.foreign.Add(1)
+		return x.reject(badHost, 403, "not a host of this router")
+	}
+	switch {
+	case x.get && (req.Chunked || req.Length > 0):
+		return x.reject(badHead, 400, "a retrieval with a body")
+	case !x.get && !req.Chunked && req.Length < 0:
+		return x.reject(badHead, 411, "Content-Length is missing")
+	case !x.get && req.Length > int64(x.set.MaxMessage):
+		return x.tooLarge()
+	}
+	x.identity = x.findIdentity()
+	return true
+}
+
+// reject answers a request that is not routed, and says that the connection ends.
+func (x *exchange) reject(reason, status int, why string) bool {
+	x.p.m.badRequests[reason].Add(1)
+	x.words = why
+	x.result = Rejected
+	x.status = status
+	x.cl.plain(x.set, status, why, x.head)
+	x.cl.linger(x.set)
+	x.alive = false
+	return false
+}
+
+// tooLarge refuses an upload by its announced length, before it is read: with the PDU's own .conf if its
+// head is there, else 413.
+func (x *exchange) tooLarge() bool {
+	cl := x.cl
+	x.left = 1 << 62
+	if cl.r == cl.w && !cl.req.Continue {
+		// the head of the PDU is needed to answer it
+		_ = cl.nc.SetReadDeadline(time.Now().Add(x.set.Timeouts.Linger)) // it fails only on a closed connection
+		if n, err := cl.c.Read(cl.room()); err == nil {
+			cl.w += n
+		}
+	}
+	x.state = x.pdu.Peek(cl.buf[cl.r:cl.w], false)
+	x.p.m.badRequests[badSize].Add(1)
+	x.result = Rejected
+	x.refuse(mms.TooLarge, 413, "message is larger than "+x.set.MaxMessage.String())
+	cl.linger(x.set)
+	x.alive = false
+	return false
+}
+
+// gather lets the body come as far as it is there already, so that most messages stand in one buffer; an upload
+// that comes slowly moves to a small one.
+func (x *exchange) gather() bool {
+	cl := x.cl
+	if !cl.req.Chunked && int64(cl.w-cl.r) >= cl.req.Length || cl.w == cap(cl.buf) {
+		return true
+	}
+	n, err := cl.c.TryRead(cl.buf[cl.w:cap(cl.buf)])
+	if err == nil {
+		cl.w += n
+		return true
+	}
+	if err != wire.ErrWouldBlock {
+		x.broken = &uploadError{0, err}
+		x.result = ClientGone
+		return false
+	}
+	// The head aliases the buffer: go back to its start, move, and parse again.
+	cl.r -= cl.req.Size
+	moved := cl.shrink()
+	if moved {
+		if err := wire.ParseRequest(cl.buf[cl.r:cl.w], &cl.req, wire.Limits{Octets: int(x.set.Limits.Header), Fields: x.set.Limits.Fields}); err != nil {
+			return false // it was parsed a moment ago: it can't fail
+		}
+		if x.parseTarget() != nil { // likewise
+			return false
+		}
+		x.relay = false // only retrievals are relayed
+	}
+	cl.r += cl.req.Size
+	return true
+}
+
+// peekMost bounds the octets that are awaited before a decision.
+const peekMost = 16 << 10
+
+// look reads on until the PDU's head can be read, or will not become readable.
+func (x *exchange) look() {
+	for x.broken == nil {
+		first := x.body.First()
+		x.state = x.pdu.Peek(first, x.body.Whole())
+		if x.state != mms.Partial || x.body.Whole() || len(first) >= peekMost || len(first) == cap(first) {
+			return
+		}
+		if x.more(true) != nil {
+			return
+		}
+	}
+}
+
+// describe fills in what the decision looks at.
+func (x *exchange) describe() {
+	r := &x.route
+	r.Get, r.PDU = x.get, x.pdu.Type
+	r.Host = hostOnly(string(x.host))
+	r.Path = string(x.target)
+	if i := strings.IndexByte(r.Path, '?'); i >= 0 {
+		r.Path, r.Query = r.Path[:i], r.Path[i+1:]
+	}
+	if !x.get {
+		if !x.pdu.Type.Known() || x.state == mms.Garbage {
+			x.p.m.unreadable.Add(1)
+		}
+		from := mms.Number(x.pdu.From)
+		if x.identity == "" {
+			x.identity = from
+			if from == "" && len(x.pdu.From) > 0 {
+				x.identity = string(x.pdu.From)
+			}
+		}
+		x.sender = from
+		n := 0
+		for _, a := range x.pdu.Addresses() {
+			if num := mms.Number(a); num != "" {
+				x.recips[n] = num
+				n++
+			}
+		}
+		r.Recipients = x.recips[:n]
+		r.Location = string(x.pdu.ContentLocation)
+		r.MessageID = string(x.pdu.MessageID)
+	}
+	if len(x.identity) > 0 && x.identity[0] == '+' {
+		x.sender = x.identity // the network's word goes before the phone's
+	}
+	r.Subscriber, r.Sender = x.identity, x.sender
+	if x.get || x.pdu.Type != mms.MSendReq && x.pdu.Type.Known() {
+		for _, k := range ownerKeys(r.Host, string(x.target), x.identity, x.pdu.TransactionID, x.pdu.MessageID) {
+			if r.Learned = x.p.owners.Find(k, x.start); r.Learned != "" {
+				break
+			}
+		}
+	}
+}
+
+// ownerKeys are the keys under which an owner may have been learned.
+func ownerKeys(host, target, subscriber string, transaction, messageID []byte) []string {
+	var keys []string
+	if target != "" && target != "/" {
+		keys = append(keys, "p\x00"+host+target)
+	}
+	if len(messageID) > 0 {
+		keys = append(keys, "m\x00"+strings.Trim(string(messageID), "<>"))
+	}
+	if subscriber != "" && len(transaction) > 0 {
+		keys = append(keys, "t\x00"+fence.Key(subscriber, transaction))
+	}
+	return keys
+}
+
+// decide asks for an order, from the Board as it is now.
+func (x *exchange) decide() *router.Snapshot {
+	snap := x.p.opt.Board.Load()
+	ups := *x.p.ups.Load()
+	router.Decide(&x.dec, snap, &x.route, router.Load{Turn: x.p.turn.Load(), Outstanding: func(i int) int {
+		if up := ups[snap.MMSCs[i].Name]; up != nil {
+			return int(up.outstanding.Load())
+		}
+		return 0
+	}})
+	return snap
+}
+
+// becomeWhole is called before the write that carries the upload's last octet. False: a newer post of the
+// same transaction has taken over.
+func (x *exchange) becomeWhole() bool {
+	if x.whole {
+		return true
+	}
+	if x.ticket != nil && !x.ticket.Whole(x.body.Size(), x.body.Digest()) {
+		_ = x.superseded()
+		return false
+	}
+	x.whole = true
+	if x.deadline.IsZero() {
+		x.deadline = time.Now().Add(x.set.Deadline)
+	}
+	return true
+}
+
+// giveUp ends a request whose upload broke off: an answer if anybody can still hear it.
+func (x *exchange) giveUp() {
+	x.alive = false
+	switch {
+	case errors.Is(x.broken, errSuperseded):
+		x.result, x.words = Superseded, x.broken.Error()
+	case x.broken.status == 0:
+		x.result, x.words = ClientGone, x.broken.Error()
+	case x.broken.status == 413:
+		x.p.m.badRequests[badSize].Add(1)
+		x.refuse(mms.TooLarge, 413, "message is larger than "+x.set.MaxMessage.String())
+		x.result = Rejected
+		x.cl.linger(x.set)
+	case x.broken.status == 503:
+		x.p.log.Error("upload refused", "err", x.broken.why)
+		x.refuse(mms.TransientFailure, 503, "storage trouble, try again later")
+		x.result = Refused
+		x.cl.linger(x.set)
+	default:
+		reason := badBody
+		if x.broken.status == 408 {
+			reason = badTimeout
+		}
+		x.reject(reason, x.broken.status, x.broken.Error())
+	}
+}
+
+// finish settles the fence, frees everything and writes the records.
+func (x *exchange) finish() {
+	cl := x.cl
+	if x.ticket != nil {
+		x.ticket.Drop() // after an Answer it does nothing
+	}
+	size, whole := x.body.Size(), x.body.Whole()
+	rec := &Record{Time: x.start, Client: cl.text, Identity: maskIdentity(x.identity, x.set.AccessLog.Unmask),
+		PDU: pduLabel(pduSlot(x.get, x.pdu.Type)), Transaction: string(x.pdu.TransactionID), MessageID: x.messageID,
+		Target: string(cl.req.Method) + " " + string(x.target), Octets: size, Whole: whole, Attempts: x.attempts,
+		Result: x.result.String(), Status: x.status, Answer: x.words, Took: time.Since(x.start)}
+	x.free()
+	x.by.messages[pduSlot(x.get, x.pdu.Type)][x.result].Add(1)
+	x.p.m.seconds.Observe(rec.Took.Seconds())
+	x.p.fates.add(rec)
+	if x.p.access != nil {
+		x.p.access.add(rec)
+	}
+	x.attempts = nil
+	x.pdu = mms.Head{}
+	x.ticket = nil
+	// octets that came behind the request are the beginning of the next
+	cl.release()
+	if len(cl.later) > 0 && x.alive {
+		cl.buf = x.p.store.Get()
+		cl.w = copy(cl.buf, cl.later)
+		cl.later = cl.later[:0]
+	}
+}
+
+// free gives back the upload and the answers.
+func (x *exchange) free() {
+	x.body.Free()
+	x.ans.free(x.p.store)
+	x.kept.free(x.p.store)
+}
+
+// abandon is finish after a fault of the program: nothing is written, everything is given back.
+func (x *exchange) abandon() {
+	if x.p == nil {
+		return
+	}
+	if x.ticket != nil {
+		x.ticket.Drop()
+	}
+	x.ans.discard()
+	x.kept.discard()
+	x.free()
+}

@@ -1,0 +1,409 @@
+// Package proxy is the MM1 front door of the router: it takes a handset's request, streams it to an MMSC
+// that passes detection, and brings back the answer.
+//
+// One goroutine serves one client connection and everything on it: it reads the upload, writes it to the MMSC
+// while it comes, reads the answer and writes it back. So an upload has one reader, its copy for another
+// attempt one owner, and the common path no hand-over between goroutines.
+//
+// Promises on failure (design section 3): an attempt that cannot have been committed is repeated at the next MMSC
+// at once, from octet 0; one that may have been is repeated by the policy of its PDU and counted; the client's
+// upload is read to its end and gets an answer. What comes in is bounded in size, count and time.
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mmsrouter/mmsrouter/fence"
+	"github.com/mmsrouter/mmsrouter/proxy/replay"
+	"github.com/mmsrouter/mmsrouter/router"
+)
+
+// Options of a Proxy.
+type Options struct {
+	Config    Config
+	Upstreams []Upstream    // every target of the Board, by name
+	Board     *router.Board // read only
+	Node      string        // this router's name, for Via
+	TempDir   string        // folder for uploads that outgrow memory; "" is the system's
+	// Ready is closed once every MMSC has a first verdict; no message is routed before.
+	Ready <-chan struct{}
+	// Observe hears of each attempt: passive detection. It must not block.
+	Observe func(mmsc string, ok bool, why string)
+	// Hold accepts a submission durably while all MMSCs are down (when_all_down: hold).
+	Hold    Holder
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
+}
+
+// Held is a submission handed to a Holder.
+type Held struct {
+	Transaction []byte
+	Subscriber  string
+	Sender      string
+	Path        string
+	Host        string
+	Header      [][2]string // end-to-end fields to send when it is forwarded, identity included
+	Size        int64
+	Body        io.Reader // valid until the Holder returns
+}
+
+// Holder keeps a submission. It returns only after the commit, with the M-Send.conf to answer.
+type Holder func(ctx context.Context, h Held) (conf []byte, err error)
+
+// Proxy is the front door.
+type Proxy struct {
+	opt    Options
+	log    *slog.Logger
+	m      *metrics
+	set    atomic.Pointer[settings]
+	ups    atomic.Pointer[map[string]*upstream]
+	store  *replay.Store
+	fence  *fence.Fence
+	owners *fence.Owners
+	fates  *fates
+	access *accessLog
+	turn   atomic.Uint64
+	tls    *certificate
+
+	mu        sync.Mutex // guards the following
+	listeners map[string]net.Listener
+	started   func(net.Listener) // begins to accept on a listener that a reload added; nil before Run
+	clients   map[*client]struct{}
+	perClient map[string]int
+	draining  atomic.Bool
+	ended     atomic.Bool   // Run's context is over
+	idle      chan struct{} // closed when draining and the last client has gone
+}
+
+// New checks the options and binds the listeners. Nothing is accepted before Run.
+func New(o Options) (*Proxy, error) {
+	set, err := o.Config.compile()
+	if err != nil {
+		return nil, err
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Observe == nil {
+		o.Observe = func(string, bool, string) {}
+	}
+	if set.WhenAllDown == "hold" && o.Hold == nil {
+		return nil, errors.New("mm1.when_all_down: hold needs the embedded MMSC's store: set mmsc.enabled")
+	}
+	p := &Proxy{opt: o, log: o.Log, listeners: map[string]net.Listener{}, clients: map[*client]struct{}{},
+		perClient: map[string]int{}, idle: make(chan struct{})}
+	if p.m, err = newMetrics(o.Metrics); err != nil {
+		return nil, err
+	}
+	p.store, err = replay.NewStore(replay.Options{Message: int64(set.Replay.Message), Total: int64(set.Replay.Total), Dir: o.TempDir})
+	if err != nil {
+		return nil, err
+	}
+	if set.Fence.Window > 0 {
+		p.fence = fence.New(fence.Options{Window: set.Fence.Window, Entries: set.Fence.Entries})
+	}
+	p.owners = fence.NewOwners(set.Owners.Entries, set.Owners.Keep)
+	p.fates = newFates(set.Fate.Entries)
+	p.m.inFlight = func(yield func(string, int64)) {
+		for name, up := range *p.ups.Load() {
+			yield(name, up.outstanding.Load())
+		}
+	}
+	p.m.sizes = func() (int, int, int64, int64) {
+		n := 0
+		if p.fence != nil {
+			n = p.fence.Len()
+		}
+		return n, p.owners.Len(), p.store.Used(), p.store.Spilled()
+	}
+	ups, err := p.upstreams(o.Upstreams)
+	if err != nil {
+		return nil, err
+	}
+	p.ups.Store(&ups)
+	p.set.Store(set)
+	if p.access, err = openAccessLog(set.AccessLog.Path, p.m, p.log); err != nil {
+		return nil, err
+	}
+	if p.tls, err = loadCertificate(set.TLS); err != nil {
+		return nil, err
+	}
+	if _, err := p.bind(set.Listen); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// upstreams builds the set of a configuration, keeping connections of those that did not change.
+func (p *Proxy) upstreams(list []Upstream) (map[string]*upstream, error) {
+	ups := make(map[string]*upstream, len(list))
+	var old map[string]*upstream
+	if m := p.ups.Load(); m != nil {
+		old = *m
+	}
+	for _, u := range list {
+		if o := old[u.Name]; o != nil && o.same(u) {
+			ups[u.Name] = o
+			continue
+		}
+		up, err := newUpstream(u, p.m.target(u.Name))
+		if err != nil {
+			return nil, err
+		}
+		ups[u.Name] = up
+	}
+	return ups, nil
+}
+
+// bind opens listeners for the addresses that have none yet, and gives them.
+func (p *Proxy) bind(addrs []string) ([]net.Listener, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var fresh []net.Listener
+	for _, a := range addrs {
+		if p.listeners[a] != nil {
+			continue
+		}
+		l, err := net.Listen("tcp", a)
+		if err != nil {
+			for _, f := range fresh {
+				err = errors.Join(err, f.Close())
+			}
+			for k, v := range p.listeners {
+				for _, f := range fresh {
+					if v == f {
+						delete(p.listeners, k)
+					}
+				}
+			}
+			return nil, fmt.Errorf("mm1.listen: %s: %w", a, err)
+		}
+		p.listeners[a] = l
+		fresh = append(fresh, l)
+	}
+	return fresh, nil
+}
+
+// Addrs gives the addresses that the proxy listens on, in the order of the configuration.
+func (p *Proxy) Addrs() []net.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []net.Addr
+	for _, a := range p.set.Load().Listen {
+		if l := p.listeners[a]; l != nil {
+			out = append(out, l.Addr())
+		}
+	}
+	return out
+}
+
+// Outstanding gives the number of requests in flight at an MMSC.
+func (p *Proxy) Outstanding(mmsc string) int {
+	if up := (*p.ups.Load())[mmsc]; up != nil {
+		return int(up.outstanding.Load())
+	}
+	return 0
+}
+
+// Fate tells what became of a transaction or message, the youngest first.
+func (p *Proxy) Fate(id string) []Record { return p.fates.find(id) }
+
+// Sizes gives the entries of the fence and of the owner table.
+func (p *Proxy) Sizes() (fenceEntries, ownerEntries int) {
+	f, o, _, _ := p.m.sizes()
+	return f, o
+}
+
+// Learned gives the MMSC that earlier traffic taught for a key of a request; "" if none.
+func (p *Proxy) Learned(host, path, subscriber string, transaction, messageID string) string {
+	now := time.Now()
+	for _, k := range ownerKeys(host, path, subscriber, []byte(transaction), []byte(messageID)) {
+		if n := p.owners.Find(k, now); n != "" {
+			return n
+		}
+	}
+	return ""
+}
+
+// Reload swaps configuration and MMSCs in without dropping a connection. On error nothing has changed. The
+// sizes of fence, owner table, fate index and replay memory, and the place of the access log, stay as
+// they were at the start.
+func (p *Proxy) Reload(c Config, list []Upstream) error {
+	set, err := c.compile()
+	if err != nil {
+		return err
+	}
+	if set.WhenAllDown == "hold" && p.opt.Hold == nil {
+		return errors.New("mm1.when_all_down: hold needs the embedded MMSC's store: set mmsc.enabled")
+	}
+	ups, err := p.upstreams(list)
+	if err != nil {
+		return err
+	}
+	cert, err := loadCertificate(set.TLS)
+	if err != nil {
+		return err
+	}
+	fresh, err := p.bind(set.Listen)
+	if err != nil {
+		return err
+	}
+	// from here on nothing fails
+	old := *p.ups.Swap(&ups)
+	p.set.Store(set)
+	p.mu.Lock()
+	p.tls = cert
+	wanted := map[string]bool{}
+	for _, a := range set.Listen {
+		wanted[a] = true
+	}
+	for a, l := range p.listeners {
+		if !wanted[a] {
+			_ = l.Close() // what was accepted on it goes on
+			delete(p.listeners, a)
+		}
+	}
+	start := p.started
+	p.mu.Unlock()
+	if start != nil {
+		for _, l := range fresh {
+			start(l)
+		}
+	}
+	for name, o := range old {
+		if ups[name] != o {
+			o.close()
+		}
+	}
+	return nil
+}
+
+// Run accepts and serves until ctx ends, then aborts what is still under way; call Drain first for a gentle
+// end. It returns after the last goroutine.
+func (p *Proxy) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	logCtx, logEnd := context.WithCancel(context.WithoutCancel(ctx))
+	logDone := make(chan struct{})
+	go func() {
+		defer close(logDone)
+		if p.access != nil {
+			p.access.run(logCtx)
+		}
+	}()
+	ready := p.opt.Ready
+	start := func(l net.Listener) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if ready != nil {
+				select { // connections wait in the kernel's queue until there is a first verdict
+				case <-ready:
+				case <-ctx.Done():
+					return
+				}
+			}
+			p.accept(ctx, l, &wg)
+		}()
+	}
+	p.mu.Lock()
+	p.started = start
+	for _, l := range p.listeners {
+		start(l)
+	}
+	p.mu.Unlock()
+	sweep := time.NewTicker(time.Second)
+	for running := true; running; {
+		select {
+		case <-ctx.Done():
+			running = false
+		case now := <-sweep.C:
+			for _, up := range *p.ups.Load() {
+				up.sweep(now)
+			}
+		}
+	}
+	sweep.Stop()
+	p.stop()
+	wg.Wait()
+	for _, up := range *p.ups.Load() {
+		up.close()
+	}
+	logEnd()
+	<-logDone
+	return nil
+}
+
+// stop closes listeners and aborts every client.
+func (p *Proxy) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.started = nil
+	p.ended.Store(true)
+	for a, l := range p.listeners {
+		_ = l.Close() // there is nothing to lose on a listener
+		delete(p.listeners, a)
+	}
+	for cl := range p.clients {
+		cl.abortAll()
+	}
+}
+
+func (p *Proxy) stopping() bool { return p.ended.Load() }
+
+// Drain closes the listeners, tells clients to close, and waits for what is in flight within ctx. It gives
+// the number of clients left.
+func (p *Proxy) Drain(ctx context.Context) int {
+	p.mu.Lock()
+	if !p.draining.Swap(true) {
+		for a, l := range p.listeners {
+			_ = l.Close() // there is nothing to lose on a listener
+			delete(p.listeners, a)
+		}
+		for cl := range p.clients {
+			cl.wakeIdle()
+		}
+		if len(p.clients) == 0 {
+			close(p.idle)
+		}
+	}
+	p.mu.Unlock()
+	select {
+	case <-p.idle:
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.clients)
+}
+
+// certificate gives the TLS certificate and reads its files again when they change.
+type certificate struct {
+	cfg     TLSConfig
+	mu      sync.Mutex
+	cert    *tls.Certificate
+	checked time.Time
+	stamp   [2]time.Time
+}
+
+func loadCertificate(cfg TLSConfig) (*certificate, error) {
+	if cfg.Cert == "" {
+		return nil, nil
+	}
+	c := &certificate{cfg: cfg}
+	if err := c.load(); err != nil {
+		return nil, fmt.Errorf("mm1.tls: %w", err)
+	}
+	return c, nil
+}

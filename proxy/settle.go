@@ -1,0 +1,205 @@
+package proxy
+
+import (
+	"strings"
+
+	"github.com/mmsrouter/mmsrouter/mms"
+	"github.com/mmsrouter/mmsrouter/router"
+)
+
+// mostCandidates bounds the MMSCs that one indication or one search goes to.
+const mostCandidates = 16
+
+// searching says that the MMSC that holds the message is not known.
+func (x *exchange) searching() bool { return x.dec.Kind == router.Search || x.dec.Kind == router.All }
+
+// retrieve serves a GET or HEAD: at the owner, or by asking the MMSCs in turn.
+func (x *exchange) retrieve() {
+	x.deadline = x.start.Add(x.set.Deadline)
+	if x.relay {
+		// the peer's name stays in the request line; our own MMSC fetches from it, or refuses
+		x.route.PDU, x.route.Get = mms.MSendReq, false
+		x.route.Path, x.route.Query = "/", ""
+	}
+	x.settle()
+}
+
+// settle serves what belongs to the MMSC that holds the message.
+func (x *exchange) settle() {
+	snap := x.decide()
+	ups := *x.p.ups.Load()
+	order := make([]*upstream, 0, 4)
+	for _, i := range x.dec.Order {
+		if up := ups[snap.MMSCs[i].Name]; up != nil && len(order) < mostCandidates {
+			order = append(order, up)
+		}
+	}
+	switch x.dec.Kind {
+	case router.Owned:
+		x.atOwner(order)
+	case router.All:
+		x.atAll(order)
+	default:
+		x.inTurn(order, snap)
+	}
+}
+
+// atOwner makes one attempt at the owner, and for PDUs whose policy is retry a second one after an ambiguous
+// result. While the owner is away the answer is "later", never "not found".
+func (x *exchange) atOwner(order []*upstream) {
+	if len(order) == 0 {
+		x.later("the MMSC that holds the message is down, try again later")
+		return
+	}
+	up := order[0]
+	phase := x.attempt(up)
+	if phase == PhaseAmbiguous {
+		if !x.retryAmbiguous(up) {
+			return
+		}
+		if x.sameAgain(up.Name) {
+			phase = x.attemptAgain(up)
+		}
+	}
+	switch phase {
+	case PhaseAnswered, PhaseNotFound:
+		x.deliver(&x.ans, up)
+	case PhaseRefused:
+		if x.ans.done && !x.get {
+			x.deliver(&x.ans, up)
+			return
+		}
+		x.later("the MMSC that holds the message refuses for now: " + x.attempts[len(x.attempts)-1].Result)
+	case PhaseCancelled:
+		x.giveUp()
+	default:
+		x.later("the MMSC that holds the message does not answer, try again later")
+	}
+}
+
+// inTurn asks one MMSC after the other. "Not found" is passed on only if every MMSC that could hold the message is
+// up and has said so.
+func (x *exchange) inTurn(order []*upstream, snap *router.Snapshot) {
+	unsure := len(x.dec.Missing) > 0
+	var said *upstream
+	for _, up := range order {
+		phase := x.attemptAgain(up)
+		switch phase {
+		case PhaseAnswered:
+			x.deliver(&x.ans, up)
+			return
+		case PhaseNotFound:
+			said = up
+			x.keep(up)
+			continue
+		case PhaseCancelled:
+			x.giveUp()
+			return
+		case PhaseAmbiguous:
+			if !x.retryAmbiguous(up) {
+				return
+			}
+		}
+		unsure = true
+		if x.late() {
+			break
+		}
+	}
+	if said == nil || unsure {
+		text := "nobody who is up knows the message"
+		if len(x.dec.Missing) > 0 {
+			names := make([]string, 0, len(x.dec.Missing))
+			for _, i := range x.dec.Missing {
+				names = append(names, snap.MMSCs[i].Name)
+			}
+			text += "; still to be asked: " + strings.Join(names, ", ")
+		}
+		x.later(text)
+		return
+	}
+	if x.kept.buf == nil { // what it said was too long to keep
+		x.by, x.result = said.stats, Permanent
+		x.refuse(mms.MessageNotFound, 404, "no such message")
+		return
+	}
+	x.ans, x.kept = x.kept, x.ans
+	x.deliver(&x.ans, x.keptBy)
+}
+
+// atAll sends an indication to every candidate and confirms it once each that is up has answered.
+func (x *exchange) atAll(order []*upstream) {
+	var good *upstream
+	var other *upstream
+	for _, up := range order {
+		phase := x.attempt(up)
+		if phase == PhaseAmbiguous {
+			if !x.retryAmbiguous(up) {
+				return
+			}
+			if x.sameAgain(up.Name) {
+				phase = x.attemptAgain(up)
+			}
+			x.ambiguous, x.mark = 0, 0 // the next MMSC gets its first copy
+		}
+		switch phase {
+		case PhaseAnswered:
+			if x.ans.resp.Status/100 == 2 {
+				if good == nil {
+					good = up
+					x.keep(up)
+				}
+				continue
+			}
+			fallthrough
+		case PhaseNotFound:
+			if good == nil {
+				other = up
+				x.keep(up)
+			}
+		case PhaseCancelled:
+			x.giveUp()
+			return
+		default:
+			if x.stillUp(up.Name) {
+				x.later("an MMSC that may hold the message does not answer, try again later")
+				return
+			}
+		}
+		if x.late() {
+			x.later("the MMSCs take too long, try again later")
+			return
+		}
+	}
+	switch {
+	case good == nil && other == nil, good == nil && len(x.dec.Missing) > 0:
+		x.later("no MMSC that may hold the message is up, try again later")
+		return
+	case x.kept.buf == nil: // it did not come whole: the handset only needs to know that it arrived
+		up := good
+		if up == nil {
+			up = other
+		}
+		x.by, x.result, x.status, x.words = up.stats, Answered, 200, "confirmed"
+		x.sendPDU(nil)
+		return
+	}
+	x.ans, x.kept = x.kept, x.ans
+	x.deliver(&x.ans, x.keptBy)
+}
+
+func (x *exchange) stillUp(name string) bool {
+	snap := x.p.opt.Board.Load()
+	i := snap.Index(name)
+	return i >= 0 && snap.MMSCs[i].Up
+}
+
+// later refuses for now: 503 with Retry-After, or the PDU's own .conf with a transient status. The upload is read to
+// its end first.
+func (x *exchange) later(text string) {
+	if !x.get && (x.broken != nil || !x.drain()) {
+		x.giveUp()
+		return
+	}
+	x.result = Refused
+	x.refuse(mms.NetworkProblem, 503, text)
+}

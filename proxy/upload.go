@@ -1,0 +1,217 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/proxy/replay"
+	"github.com/mmsrouter/mmsrouter/proxy/wire"
+)
+
+// errSuperseded says that the same subscriber has posted the same transaction again: the newer post wins.
+var errSuperseded = errors.New("superseded by a newer post of the same transaction")
+
+// uploadError is why an upload will not come to its end: what to answer, if anybody still listens.
+type uploadError struct {
+	status int // HTTP status; 0: the client is gone
+	why    error
+}
+
+func (e *uploadError) Error() string { return e.why.Error() }
+func (e *uploadError) Unwrap() error { return e.why }
+
+// begin sets the upload up: what came with the head is its beginning.
+func (x *exchange) begin(digest bool) {
+	cl := x.cl
+	x.body.Init(x.p.store, int64(x.set.MaxMessage), digest)
+	x.chunked = wire.Chunked{}
+	x.left = cl.req.Length
+	from := cl.r
+	var err error
+	if cl.req.Chunked {
+		data, used, derr := x.chunked.Decode(cl.buf[from:cl.w])
+		rest := cl.buf[from+used : cl.w]
+		if err = derr; err == nil {
+			err = x.body.Adopt(cl.buf, from, from+data)
+		}
+		cl.later = append(cl.later[:0], rest...)
+		if x.chunked.Done {
+			x.body.End()
+		}
+	} else {
+		n := int(min(x.left, int64(cl.w-from)))
+		err = x.body.Adopt(cl.buf, from, from+n)
+		x.left -= int64(n)
+		cl.later = append(cl.later[:0], cl.buf[from+n:cl.w]...)
+		if x.left == 0 {
+			x.body.End()
+		}
+	}
+	x.p.m.uploads.Add(uint64(x.body.Size()))
+	x.fail(err)
+}
+
+// fail turns a reading error into an uploadError that sticks.
+func (x *exchange) fail(err error) {
+	var we *wire.Error
+	switch {
+	case err == nil || x.broken != nil:
+	case errors.Is(err, replay.ErrTooLarge):
+		x.broken = &uploadError{413, err}
+	case errors.As(err, &we):
+		x.broken = &uploadError{we.Status, err}
+	default:
+		x.broken = &uploadError{503, err} // our disk
+	}
+}
+
+// more reads the next octets of the upload. With wait it waits for some; without, it gives
+// wire.ErrWouldBlock when none are there. After an error the upload is over and x.broken says why.
+func (x *exchange) more(wait bool) error {
+	if x.broken != nil {
+		return x.broken
+	}
+	cl := x.cl
+	space, err := x.body.Space()
+	if err != nil {
+		x.fail(err)
+		return x.broken
+	}
+	if !cl.req.Chunked {
+		space = space[:min(int64(len(space)), x.left)]
+	}
+	var n int
+	if wait {
+		n, err = x.await(space)
+	} else {
+		n, err = cl.c.TryRead(space)
+	}
+	if err == wire.ErrWouldBlock {
+		return err
+	}
+	if err != nil {
+		if x.broken == nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			x.broken = &uploadError{0, fmt.Errorf("read upload: %w", err)}
+		}
+		return x.broken
+	}
+	x.p.m.uploads.Add(uint64(n))
+	data := n
+	if cl.req.Chunked {
+		var used int
+		if data, used, err = x.chunked.Decode(space[:n]); err != nil {
+			x.fail(err)
+			return x.broken
+		}
+		if x.chunked.Done {
+			cl.later = append(cl.later[:0], space[used:n]...)
+		}
+	} else {
+		x.left -= int64(n)
+	}
+	if err := x.body.Commit(data); err != nil {
+		x.fail(err)
+		return x.broken
+	}
+	if cl.req.Chunked && x.chunked.Done || !cl.req.Chunked && x.left == 0 {
+		x.body.End()
+	}
+	return nil
+}
+
+// rateGrace is how long an upload may be slower than timeouts.min_rate.
+const rateGrace = 10 * time.Second
+
+// await is a read that may wait. Only the time spent here counts against the client's rate: a slow MMSC is not
+// the client's fault.
+func (x *exchange) await(space []byte) (int, error) {
+	cl := x.cl
+	if cl.req.Continue && !x.continued {
+		x.continued = true
+		_ = cl.nc.SetWriteDeadline(time.Now().Add(x.set.Timeouts.Client)) // it fails only on a closed connection
+		if _, err := cl.nc.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")); err != nil {
+			return 0, err
+		}
+	}
+	begun := time.Now()
+	_ = cl.nc.SetReadDeadline(begun.Add(x.set.Timeouts.Body)) // it fails only on a closed connection
+	if cl.aborted.Load() {
+		return 0, x.superseded()
+	}
+	n, err := cl.c.Read(space)
+	x.waited += time.Since(begun)
+	if err != nil {
+		if cl.aborted.Load() {
+			return 0, x.superseded()
+		}
+		if isTimeout(err) {
+			x.broken = &uploadError{408, errors.New("the upload stalled (mm1.timeouts.body)")}
+		}
+		return n, err
+	}
+	if rate := int64(x.set.Timeouts.MinRate); rate > 0 && x.waited > rateGrace && float64(x.body.Size())/x.waited.Seconds() < float64(rate) {
+		x.broken = &uploadError{408, errors.New("the upload is slower than mm1.timeouts.min_rate")}
+		return n, x.broken
+	}
+	return n, nil
+}
+
+func (x *exchange) superseded() error {
+	x.broken = &uploadError{0, errSuperseded}
+	return x.broken
+}
+
+// drain reads the upload to its end without keeping it, for an answer that is already known. False: it
+// broke off.
+func (x *exchange) drain() bool {
+	if x.body.Whole() {
+		return true
+	}
+	if x.broken != nil {
+		return false
+	}
+	cl := x.cl
+	scratch := x.p.store.Get()
+	defer x.p.store.Put(scratch)
+	for size := x.body.Size(); ; {
+		space := scratch
+		if !cl.req.Chunked {
+			space = space[:min(int64(len(space)), x.left)]
+		}
+		n, err := cl.c.TryRead(space)
+		if err == wire.ErrWouldBlock {
+			n, err = x.await(space)
+		}
+		if err != nil {
+			if x.broken == nil {
+				x.broken = &uploadError{0, fmt.Errorf("read upload: %w", err)}
+			}
+			return false
+		}
+		if size += int64(n); size > int64(x.set.MaxMessage)+maxFraming {
+			x.fail(replay.ErrTooLarge)
+			return false
+		}
+		if cl.req.Chunked {
+			_, used, err := x.chunked.Decode(space[:n])
+			if err != nil {
+				x.fail(err)
+				return false
+			}
+			if x.chunked.Done {
+				cl.later = append(cl.later[:0], space[used:n]...)
+				return true
+			}
+		} else if x.left -= int64(n); x.left == 0 {
+			return true
+		}
+	}
+}
+
+// maxFraming is what chunk framing may add to a drained upload.
+const maxFraming = 1 << 20
