@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"strings"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
@@ -149,7 +150,7 @@ func (s *Server) counters() map[string]float64 {
 		s.o.Log.Warn("gather counters", "err", err)
 	}
 	for _, f := range families {
-		if f.GetType() != dto.MetricType_COUNTER {
+		if f.GetType() != dto.MetricType_COUNTER || aboutProcess(f.GetName()) {
 			continue
 		}
 		for _, m := range f.GetMetric() {
@@ -157,4 +158,9 @@ func (s *Server) counters() map[string]float64 {
 		}
 	}
 	return sums
+}
+
+// aboutProcess tells the figures of Go's runtime and of the process from those of the traffic.
+func aboutProcess(name string) bool {
+	return strings.HasPrefix(name, "mmsrouter_go_") || strings.HasPrefix(name, "mmsrouter_process_")
 }

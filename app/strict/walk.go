@@ -50,6 +50,14 @@ func Leaf(t reflect.Type) bool {
 	return p.Implements(unmarshaler) || p.Implements(textUnmarshaler) || t.Kind() != reflect.Struct
 }
 
+// Many tells whether a type is a list whose elements have keys of their own, and gives the element's type.
+func Many(t reflect.Type) (elem reflect.Type, many bool) {
+	if t.Kind() != reflect.Slice || reflect.PointerTo(t).Implements(unmarshaler) || Leaf(t.Elem()) {
+		return nil, false
+	}
+	return t.Elem(), true
+}
+
 type walker struct {
 	doc    *Document
 	found  Mistakes

@@ -1,0 +1,230 @@
+// Package app is the composition root: it reads the configuration, makes every room, hands them to each
+// other, runs them, reloads them, and ends them in order.
+//
+// It owns the Board's contents, the metrics registry and the order of things. Promises on failure: New binds
+// everything or nothing; a Reload with a faulty file changes nothing and names its lines; a drain finishes
+// what is in flight within drain.max and ends at once when asked a second time.
+//
+// States: made (New), starting (Run, until each MMSC has a first verdict), ready, draining, ended.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/mmsrouter/mmsrouter/admin"
+	"github.com/mmsrouter/mmsrouter/dnsserver"
+	"github.com/mmsrouter/mmsrouter/healthcheck"
+	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
+	"github.com/mmsrouter/mmsrouter/proxy"
+	"github.com/mmsrouter/mmsrouter/router"
+)
+
+// Options is what New needs.
+type Options struct {
+	Config  Config
+	File    string    // what Reload reads; "" is the embedded default
+	Version string    // shown by status and DNS
+	LogTo   io.Writer // nil: standard error
+}
+
+// App is one appliance.
+type App struct {
+	file    string
+	version string
+	started time.Time
+	log     *slog.Logger
+	level   slog.LevelVar
+	reg     *prometheus.Registry
+	m       metrics
+
+	board   *router.Board
+	mm1     *proxy.Proxy
+	checker *healthcheck.Checker
+	dns     *dnsserver.Server // nil: no zone
+	mmsc    *mmsc.MMSC        // nil: not enabled
+	admin   *admin.Server
+
+	reload   sync.Mutex // one at a time
+	cfg      atomic.Pointer[Config]
+	draining atomic.Bool
+	ask      chan struct{} // closed: drain
+	asked    sync.Once
+	now      context.Context // ended: finish nothing more
+	endNow   context.CancelFunc
+}
+
+// New makes every room and binds every listener; nothing runs before Run. An error names the key that it
+// comes from.
+func New(o Options) (_ *App, err error) {
+	if err := o.Config.Validate(); err != nil {
+		return nil, err
+	}
+	if o.LogTo == nil {
+		o.LogTo = os.Stderr
+	}
+	a := &App{file: o.File, version: o.Version, started: time.Now(), reg: prometheus.NewRegistry(), ask: make(chan struct{})}
+	a.now, a.endNow = context.WithCancel(context.Background())
+	c := o.Config
+	a.cfg.Store(&c)
+	lv, err := c.Log.level()
+	if err != nil {
+		return nil, err
+	}
+	a.level.Set(lv)
+	a.log = newLog(o.LogTo, c.Log.Format, &a.level).With("node", c.Node.Name)
+	own := prometheus.WrapRegistererWithPrefix("mmsrouter_", a.reg)
+	own.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a.m = newMetrics(a.reg, o.Version)
+	a.board = router.NewBoard(uint64(a.started.Unix()))
+
+	var undo []func()
+	defer func() {
+		if err != nil {
+			for i := len(undo) - 1; i >= 0; i-- {
+				undo[i]()
+			}
+		}
+	}()
+	if err := a.makeStore(&c); err != nil {
+		return nil, err
+	}
+	if a.mmsc != nil {
+		undo = append(undo, func() { _ = a.mmsc.Close() }) // the error that led here is the one to tell
+	}
+	set, err := a.compose(&c)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.board.Configure(set.targets, set.zones, set.table); err != nil {
+		return nil, err
+	}
+	if a.checker, err = healthcheck.New(healthcheck.Options{Config: c.Detection, Targets: set.watched, Board: a.board,
+		Metrics: a.reg, Log: a.room("healthcheck")}); err != nil {
+		return nil, err
+	}
+	if a.admin, err = a.makeAdmin(&c); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { _ = a.admin.Close() }) // the error that led here is the one to tell
+	if c.ServesDNS() {
+		if a.dns, err = dnsserver.New(dnsserver.Options{Config: c.DNS, Board: a.board, Version: o.Version,
+			NodeName: c.Node.Name, Metrics: a.reg, Log: a.room("dns")}); err != nil {
+			return nil, err
+		}
+		undo = append(undo, a.dns.Close)
+	}
+	if a.mm1, err = proxy.New(proxy.Options{Config: c.MM1, Upstreams: set.upstreams, Board: a.board, Node: c.Node.Name,
+		TempDir: a.tempDir(&c), Ready: a.checker.Ready(), Observe: a.checker.Observe, Metrics: a.reg, Log: a.room("proxy")}); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *App) room(name string) *slog.Logger { return a.log.With("room", name) }
+
+// makeStore makes the data folder and the embedded MMSC, if it is enabled.
+func (a *App) makeStore(c *Config) error {
+	if err := os.MkdirAll(c.Node.Data, 0o700); err != nil {
+		return fmt.Errorf("node.data: %w", err)
+	}
+	if err := os.MkdirAll(a.tempDir(c), 0o700); err != nil {
+		return fmt.Errorf("node.data: %w", err)
+	}
+	if !c.MMSC.Enabled {
+		return nil
+	}
+	var err error
+	a.mmsc, err = mmsc.New(mmsc.Options{Config: c.MMSC, DataDir: c.Node.Data, NodeName: c.Node.Name, URL: c.PublicURL(),
+		Metrics: a.reg, Log: a.room("mmsc")})
+	return err
+}
+
+// tempDir holds uploads that outgrow memory, beside the data: /tmp is often memory itself.
+func (a *App) tempDir(c *Config) string { return filepath.Join(c.Node.Data, "uploads") }
+
+func (a *App) makeAdmin(c *Config) (*admin.Server, error) {
+	return admin.New(admin.Options{
+		Config: c.Admin, Node: c.Node.Name, Version: a.version, Started: a.started, Board: a.board,
+		Gatherer: a.reg, Metrics: a.reg, Log: a.room("admin"),
+		Traffic: traffic{a}, Ready: a.Ready, Draining: a.draining.Load, Listen: a.Listening,
+		DrainSelf: func(string) { a.Drain() },
+	})
+}
+
+// Ready says why the appliance does not want traffic yet; nil when it does.
+func (a *App) Ready() error {
+	select {
+	case <-a.checker.Ready():
+		return nil
+	default:
+		return errors.New("not every MMSC has a first verdict yet")
+	}
+}
+
+// Listening gives the bound addresses by configuration key.
+func (a *App) Listening() map[string][]string {
+	all := map[string][]string{"admin.listen": {a.admin.Addr().String()}}
+	for _, at := range a.mm1.Addrs() {
+		all["mm1.listen"] = append(all["mm1.listen"], at.String())
+	}
+	if a.dns != nil {
+		for _, at := range a.dns.Addrs() {
+			all["dns.listen"] = append(all["dns.listen"], at.String())
+		}
+	}
+	return all
+}
+
+// Config is the configuration in force.
+func (a *App) Config() Config { return *a.cfg.Load() }
+
+// Board gives the Board, for tests and for rooms above.
+func (a *App) Board() *router.Board { return a.board }
+
+// Log gives the appliance's logger.
+func (a *App) Log() *slog.Logger { return a.log }
+
+// Drain asks Run to finish what is in flight and to end. It returns at once; asking again changes nothing.
+func (a *App) Drain() { a.asked.Do(func() { close(a.ask) }) }
+
+// EndNow asks Run to end without finishing anything.
+func (a *App) EndNow() { a.endNow() }
+
+// traffic gives the admin room what the proxy knows, in the admin room's words.
+type traffic struct{ a *App }
+
+func (t traffic) Outstanding(name string) int { return t.a.mm1.Outstanding(name) }
+
+func (t traffic) Learned(host, path, subscriber, transaction, messageID string) string {
+	return t.a.mm1.Learned(host, path, subscriber, transaction, messageID)
+}
+
+func (t traffic) Fate(id string) []admin.Fate {
+	records := t.a.mm1.Fate(id)
+	out := make([]admin.Fate, 0, len(records))
+	for _, r := range records {
+		f := admin.Fate{Time: r.Time, TransactionID: r.Transaction, MessageID: r.MessageID, Client: r.Client, Subscriber: r.Identity,
+			PDU: r.PDU, Target: r.Target, Octets: r.Octets, Whole: r.Whole, Result: r.Result, HTTPStatus: r.Status, Answer: r.Answer,
+			Milliseconds: milliseconds(r.Took), Attempts: []admin.Attempt{}}
+		for _, at := range r.Attempts {
+			f.Attempts = append(f.Attempts, admin.Attempt{MMSC: at.MMSC, Phase: at.Phase, Result: at.Result, Octets: at.Octets,
+				Milliseconds: milliseconds(at.Took)})
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,0 +1,29 @@
+package app
+
+import (
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	reloads  *prometheus.CounterVec
+	draining prometheus.Gauge
+}
+
+func newMetrics(r prometheus.Registerer, version string) metrics {
+	m := metrics{
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mmsrouter_app_reloads_total", Help: "Reloads of the configuration, by result."}, []string{"result"}),
+		draining: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "mmsrouter_app_draining", Help: "1 while this router finishes what it has and takes nothing new."}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "mmsrouter_app_build_info", Help: "Always 1; the labels say what runs.",
+		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
+	build.Set(1)
+	r.MustRegister(m.reloads, m.draining, build)
+	m.reloads.WithLabelValues("ok")
+	m.reloads.WithLabelValues("refused")
+	return m
+}

@@ -1,0 +1,52 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/mmsrouter/mmsrouter/healthcheck"
+)
+
+// Probed is what one probe of an MMSC found.
+type Probed struct {
+	Name string
+	healthcheck.Result
+}
+
+// CheckFiles reads the files that the MMSCs name: certificates and authorities.
+func (c *Config) CheckFiles() error {
+	var errs []error
+	for i := range c.MMSCs {
+		if _, err := c.MMSCs[i].tls(); err != nil {
+			errs = append(errs, fmt.Errorf("mmscs[%d].%w", i, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ProbeOnce probes each MMSC a single time, all at once, and gives the results in their order. The error is
+// one of configuration.
+func (c *Config) ProbeOnce(ctx context.Context) ([]Probed, error) {
+	out := make([]Probed, len(c.MMSCs))
+	errs := make([]error, len(c.MMSCs))
+	var wg sync.WaitGroup
+	for i := range c.MMSCs {
+		wg.Go(func() {
+			m := &c.MMSCs[i]
+			tc, err := m.tls()
+			if err != nil {
+				errs[i] = fmt.Errorf("mmscs[%d].%w", i, err)
+				return
+			}
+			r, err := healthcheck.Once(ctx, c.Detection, m.watched(tc))
+			if err != nil {
+				errs[i] = fmt.Errorf("mmscs[%d]: %w", i, err)
+			}
+			out[i] = Probed{m.Name, r}
+		})
+	}
+	wg.Wait()
+	return out, errors.Join(errs...)
+}

@@ -1,0 +1,153 @@
+package app
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mmsrouter/mmsrouter/app/strict"
+	"github.com/mmsrouter/mmsrouter/healthcheck"
+	"github.com/mmsrouter/mmsrouter/proxy"
+)
+
+// Reload reads the configuration file again and swaps it in without dropping a connection. A faulty file
+// changes nothing; the error names its lines. So does a change of a key that only a restart can take over.
+func (a *App) Reload() error {
+	a.reload.Lock()
+	defer a.reload.Unlock()
+	a.notify("RELOADING=1", monotonic())
+	defer a.notify("READY=1")
+	err := a.swap()
+	if err != nil {
+		a.m.reloads.WithLabelValues("refused").Inc()
+		for line := range strings.Lines(err.Error()) {
+			a.log.Error("reload refused: nothing has changed", "err", strings.TrimSpace(line))
+		}
+		return err
+	}
+	a.m.reloads.WithLabelValues("ok").Inc()
+	a.log.Info("reloaded", "file", a.file, "mmscs", len(a.cfg.Load().MMSCs), "generation", a.board.Load().Generation)
+	for _, w := range a.cfg.Load().Warnings() {
+		a.log.Warn("configuration", "warning", w)
+	}
+	return nil
+}
+
+func monotonic() string {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return "STATUS=reloading" // the manager then takes its own time
+	}
+	return fmt.Sprintf("MONOTONIC_USEC=%d", ts.Nano()/1000)
+}
+
+// swap does everything that can fail first.
+func (a *App) swap() error {
+	old := a.cfg.Load()
+	c, err := Load(a.file)
+	if err != nil {
+		return err
+	}
+	if err := needsRestart(a.file, old, &c); err != nil {
+		return err
+	}
+	set, err := a.compose(&c)
+	if err != nil {
+		return err
+	}
+	// a trial run of what reads files: it starts nothing
+	if _, err := healthcheck.New(healthcheck.Options{Config: c.Detection, Targets: set.watched, Board: a.board}); err != nil {
+		return err
+	}
+	// The proxy may fail (a port, a certificate), so it comes first; until the Board has changed it must know
+	// the MMSCs of both configurations.
+	if err := a.mm1.Reload(c.MM1, union(set.upstreams, a.upstreams(old))); err != nil {
+		return err
+	}
+	if err := a.board.Configure(set.targets, set.zones, set.table); err != nil {
+		return err // names were checked before: this can't be
+	}
+	if err := a.checker.Reload(c.Detection, set.watched); err != nil {
+		return err // the trial run has passed
+	}
+	if a.dns != nil {
+		if err := a.dns.Reload(c.DNS); err != nil {
+			return err // Parse has checked it
+		}
+	}
+	if err := a.admin.Reload(c.Admin); err != nil {
+		return err // Parse has checked it
+	}
+	lv, err := c.Log.level()
+	if err != nil {
+		return err // Parse has checked it
+	}
+	a.level.Set(lv)
+	a.cfg.Store(&c)
+	if err := a.mm1.Reload(c.MM1, set.upstreams); err != nil {
+		a.log.Warn("reload: connections to removed MMSCs are kept", "err", err)
+	}
+	return nil
+}
+
+// upstreams gives the upstreams of the configuration in force.
+func (a *App) upstreams(c *Config) []proxy.Upstream {
+	set, err := a.compose(c)
+	if err != nil {
+		return nil // its certificates have gone: the new ones count
+	}
+	return set.upstreams
+}
+
+// union adds to list those of more whose names it does not have.
+func union(list, more []proxy.Upstream) []proxy.Upstream {
+	all := append([]proxy.Upstream(nil), list...)
+	have := map[string]bool{}
+	for _, u := range list {
+		have[u.Name] = true
+	}
+	for _, u := range more {
+		if !have[u.Name] {
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
+// needsRestart refuses changes that a running appliance can't take over.
+func needsRestart(file string, old, c *Config) error {
+	if file == "" {
+		file = EmbeddedName
+	}
+	b, err := os.ReadFile(file)
+	var doc *strict.Document
+	if err == nil {
+		var any Config
+		doc, _ = strict.Decode(file, b, &any) // it has just been read without a mistake; here its lines are wanted
+	}
+	var all strict.Mistakes
+	for _, k := range []struct {
+		key      string
+		old, new any
+	}{
+		{"node", old.Node, c.Node}, {"dns.listen", old.DNS.Listen, c.DNS.Listen}, {"dns.zones", old.ServesDNS(), c.ServesDNS()},
+		{"mmsc", old.MMSC, c.MMSC}, {"cluster", old.Cluster, c.Cluster}, {"admin.listen", old.Admin.Listen, c.Admin.Listen},
+		{"log.format", old.Log.Format, c.Log.Format},
+	} {
+		if reflect.DeepEqual(k.old, k.new) {
+			continue
+		}
+		m := strict.Mistake{File: file, Key: k.key, Text: "can't change while running; restart to change it"}
+		if doc != nil {
+			m.Line = doc.Line(k.key)
+		}
+		all = append(all, m)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return all
+}

@@ -1,0 +1,104 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// runner is one room under way.
+type runner struct {
+	name   string
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error // valid after done
+}
+
+// Run starts every room and returns after the last has ended. It ends by a drain: when ctx ends, when Drain is
+// called, or when a room fails (whose error it returns); EndNow cuts the drain short.
+func (a *App) Run(ctx context.Context) error {
+	defer a.endNow()
+	failed := make(chan struct{}, 8)
+	var rooms []*runner // in the order in which they end
+	start := func(name string, run func(context.Context) error) *runner {
+		rctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		r := &runner{name: name, cancel: cancel, done: make(chan struct{})}
+		go func() {
+			defer close(r.done)
+			if err := run(rctx); err != nil {
+				r.err = fmt.Errorf("%s: %w", name, err)
+			} else if rctx.Err() == nil {
+				r.err = fmt.Errorf("%s: ended by itself", name)
+			}
+			failed <- struct{}{}
+		}()
+		rooms = append(rooms, r)
+		return r
+	}
+	start("mm1", a.mm1.Run)
+	if a.dns != nil {
+		start("dns", a.dns.Run)
+	}
+	start("healthcheck", a.checker.Run)
+	if a.mmsc != nil {
+		start("mmsc", a.mmsc.Run)
+	}
+	start("admin", a.admin.Run)
+
+	a.log.Info("started", "version", a.version, "listen", a.Listening())
+	ready := a.checker.Ready()
+	for waiting := true; waiting; {
+		select {
+		case <-ready:
+			a.notify("READY=1", "STATUS=ready")
+			a.log.Info("ready: every MMSC has a first verdict")
+			ready = nil
+		case <-ctx.Done():
+			waiting = false
+		case <-a.ask:
+			waiting = false
+		case <-a.now.Done():
+			waiting = false
+		case <-failed:
+			waiting = false
+		}
+	}
+	a.finish(rooms)
+	var errs []error
+	for _, r := range rooms {
+		errs = append(errs, r.err)
+	}
+	return errors.Join(errs...)
+}
+
+// finish is the drain of a router that is alone: MM1 finishes what is in flight, then DNS, detection and the
+// embedded MMSC end, admin last. The whole is bounded by drain.max.
+func (a *App) finish(rooms []*runner) {
+	limit := a.cfg.Load().Drain.Max
+	began := time.Now()
+	a.draining.Store(true)
+	a.m.draining.Set(1)
+	a.notify("STOPPING=1", "STATUS=draining")
+	a.log.Info("drain: finishing what is in flight", "max", limit)
+	dctx, cancel := context.WithTimeout(a.now, limit)
+	defer cancel()
+	if left := a.mm1.Drain(dctx); left > 0 {
+		a.log.Warn("drain: cut off what was still in flight", "clients", left)
+	}
+	for _, r := range rooms {
+		r.cancel()
+		<-r.done
+		if r.err != nil {
+			a.log.Error("a room ended with an error", "err", r.err)
+		}
+	}
+	a.log.Info("ended", "took", time.Since(began).Round(time.Millisecond))
+}
+
+// notify tells the service manager; that it can't be told is no reason to stop.
+func (a *App) notify(assignments ...string) {
+	if err := notify(assignments...); err != nil {
+		a.log.Warn("notify", "err", err)
+	}
+}

@@ -1,0 +1,115 @@
+package app
+
+import (
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/healthcheck"
+)
+
+// handsetPatience is how long handsets wait for an M-Send.conf before they give up.
+const handsetPatience = 60 * time.Second
+
+// Warnings says what is allowed but will most likely not do what its writer wants; each begins with a key.
+func (c *Config) Warnings() []string {
+	var out []string
+	warn := func(format string, a ...any) { out = append(out, fmt.Sprintf(format, a...)) }
+	c.warnURL(warn)
+	c.warnTimes(warn)
+	if c.MM1.Fence.Window > 0 && len(c.MM1.Identity.Trusted) == 0 {
+		warn("mm1.identity.trusted: no network is trusted, so the duplicate fence works only for messages with an explicit From")
+	} else if c.MM1.Fence.Window > 0 && len(c.MM1.Identity.Headers) == 0 {
+		warn("mm1.identity.headers: none, so the duplicate fence works only for messages with an explicit From")
+	}
+	if c.MM1.Fence.Window == 0 {
+		warn("mm1.fence.window: the duplicate fence is off: a handset that posts again after a lost answer makes a second message")
+	}
+	if c.Cluster.Listen != "" {
+		warn("cluster.listen: routers don't gossip in this version; this router works alone")
+	}
+	if !c.ServesDNS() {
+		warn("dns.zones: none, so no DNS is served; handsets must find mm1.listen by other means")
+	}
+	for i, z := range c.DNS.Zones {
+		switch {
+		case len(z.Addresses) == 0:
+			warn("dns.zones[%d].addresses: none: %s has no address", i, z.Name)
+		case z.TTL > 5*time.Minute:
+			warn("dns.zones[%d].ttl: %s: resolvers keep a router's address for so long after it was withdrawn", i, z.TTL)
+		}
+	}
+	primary := false
+	for i := range c.MMSCs {
+		m := &c.MMSCs[i]
+		primary = primary || m.weight() > 0
+		if k := m.Probe.Type; k == healthcheck.TCP || k == "" && c.Detection.Probe.Type == healthcheck.TCP {
+			warn("mmscs[%d].probe.type: tcp sees only that the port is open; http or mm1 sees the MMSC itself", i)
+		}
+	}
+	if len(c.MMSCs) > 0 && !primary {
+		warn("mmscs: every weight is 0, so no MMSC gets new messages")
+	}
+	if len(c.MMSCs) == 1 && c.MM1.WhenAllDown == "refuse" {
+		warn("mmscs: there is one only: when it is down, messages are refused (mm1.when_all_down)")
+	}
+	return out
+}
+
+// warnURL compares the MMS URL of handsets with where MM1 listens: DNS can't tell a port.
+func (c *Config) warnURL(warn func(string, ...any)) {
+	want, from := "80", "handsets use port 80 unless their MMS URL names one; set mm1.url if it does"
+	if c.MM1.TLS.Cert != "" {
+		want = "443"
+	}
+	if c.MM1.URL != "" {
+		u, err := url.Parse(c.MM1.URL)
+		if err != nil {
+			return // Validate says so
+		}
+		want = u.Port()
+		if want == "" {
+			want = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		}
+		from = "that is the port of mm1.url"
+		known := false
+		for _, z := range c.DNS.Zones {
+			known = known || u.Hostname() == z.Name
+		}
+		for _, h := range c.MM1.Hosts {
+			known = known || u.Hostname() == h
+		}
+		if !known && len(c.DNS.Zones) > 0 {
+			warn("mm1.url: %s is none of dns.zones, so our DNS does not lead handsets here", u.Hostname())
+		}
+	}
+	for _, l := range c.MM1.Listen {
+		if port(l) == want {
+			return
+		}
+	}
+	warn("mm1.listen: %s: nothing listens on port %s (%s): DNS can't say a port", oneLine(c.MM1.Listen), want, from)
+}
+
+// warnTimes looks for time-outs that can't fit into one another.
+func (c *Config) warnTimes(warn func(string, ...any)) {
+	t := c.MM1.Timeouts
+	if c.MM1.Deadline >= handsetPatience {
+		warn("mm1.deadline: %s: handsets give up after %s, and then post again", c.MM1.Deadline, handsetPatience)
+	}
+	if t.Answer >= c.MM1.Deadline {
+		warn("mm1.timeouts.answer: %s: one silent MMSC uses up mm1.deadline (%s), and no other is tried", t.Answer, c.MM1.Deadline)
+	}
+	if t.Connect >= c.MM1.Deadline {
+		warn("mm1.timeouts.connect: %s: one unreachable MMSC uses up mm1.deadline (%s)", t.Connect, c.MM1.Deadline)
+	}
+	if t.Queue >= c.MM1.Deadline {
+		warn("mm1.timeouts.queue: %s: waiting for a place uses up mm1.deadline (%s)", t.Queue, c.MM1.Deadline)
+	}
+	if c.Drain.Max < c.MM1.Deadline {
+		warn("drain.max: %s: shorter than mm1.deadline (%s), so a drain may cut off a message", c.Drain.Max, c.MM1.Deadline)
+	}
+	if c.MMSC.Enabled && c.MMSC.MaxMessage < c.MM1.MaxMessage {
+		warn("mmsc.max_message: %s: the embedded MMSC refuses what mm1.max_message (%s) lets in", c.MMSC.MaxMessage, c.MM1.MaxMessage)
+	}
+}
