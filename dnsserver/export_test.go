@@ -1,6 +1,7 @@
 package dnsserver
 
 import (
+	"net"
 	"net/netip"
 	"time"
 )
@@ -50,4 +51,11 @@ func OpenCookie(secret [16]byte, cookie []byte, src netip.Addr, now uint32) (val
 	var j cookieJar
 	j.add(secret)
 	return j.open((*[cookieLen]byte)(cookie), src, now)
+}
+
+// Admit asks for a place for a TCP connection and gives what frees it.
+func (s *Server) Admit(src netip.Addr) (ok bool, release func()) {
+	c, other := net.Pipe()
+	_ = other.Close()
+	return s.conns.add(c, src, s.policy.Load()) < 0, func() { s.conns.remove(c) }
 }
