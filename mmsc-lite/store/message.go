@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -75,6 +76,9 @@ type Message struct {
 	ContentType []byte // Content-Type value, as it stood on the wire
 
 	Parent ID // forwarded from
+	// Forwarder is the recipient who forwarded it: unless final it becomes Forwarded in the same transaction.
+	Forwarder    ID
+	ForwardQuiet bool // the forwarder does not allow a delivery report
 
 	// Dedupe asks for exactly one message per subscriber, transaction id and PDU: a second one
 	// gets the first one's id. It needs a subscriber.
@@ -110,12 +114,32 @@ func (s *Store) Submit(ctx context.Context, m *Message) (Submitted, error) {
 				return tx.earlier(key, &out)
 			}
 		}
-		return tx.insertMessage(m, now, &out)
+		return tx.forwardAndInsert(m, now, &out)
 	})
 	if err != nil {
 		return Submitted{}, err
 	}
 	return out, nil
+}
+
+// forwardAndInsert finishes the recipient who forwards, if there is one, and stores the message. What may be refused is
+// looked at before anything is written.
+func (tx *Tx) forwardAndInsert(m *Message, now time.Time, out *Submitted) error {
+	if m.Forwarder == 0 {
+		return tx.insertMessage(m, now, out)
+	}
+	e, err := tx.load(m.Forwarder)
+	if err != nil {
+		return err
+	}
+	if e.content == 0 {
+		return ErrNotFound
+	}
+	err = tx.finish(e, Outcome{State: Forwarded, Detail: "as message " + out.Message.String(), SuppressReport: m.ForwardQuiet}, now)
+	if err != nil && !errors.Is(err, ErrFinal) { // a final one had been fetched before
+		return err
+	}
+	return tx.insertMessage(m, now, out)
 }
 
 // earlier finds the message that has taken key.
@@ -165,6 +189,7 @@ func (tx *Tx) insertMessage(m *Message, now time.Time, out *Submitted) error {
 		}
 		out.Recipients = append(out.Recipients, ref)
 	}
+	tx.after = append(tx.after, tx.s.Wake.Delivery.set)
 	return nil
 }
 

@@ -45,6 +45,10 @@ type Tuning struct {
 	Memory     int64 // octets that all uploads may hold in memory; 64 MiB
 	Writers    int   // committers; 1 for SQLite, 4 for PostgreSQL
 	Readers    int   // connections that read; 8
+
+	KeepContent  time.Duration // a content stays after its last recipient is final; 1h
+	KeepMessages time.Duration // the rows of a message and its timeline stay after that; 30 days
+	DedupeWindow time.Duration // a submission is known again for so long; 2h
 }
 
 func (t *Tuning) fill(e engine) {
@@ -52,6 +56,9 @@ func (t *Tuning) fill(e engine) {
 	set(&t.BatchBytes, 16<<20)
 	set(&t.Memory, 64<<20)
 	set(&t.Readers, 8)
+	set(&t.KeepContent, time.Hour)
+	set(&t.KeepMessages, 30*24*time.Hour)
+	set(&t.DedupeWindow, 2*time.Hour)
 	if e == sqlite {
 		t.Writers = 1
 	} else {
@@ -59,7 +66,7 @@ func (t *Tuning) fill(e engine) {
 	}
 }
 
-func set[T int | int64](v *T, to T) {
+func set[T ~int | ~int64](v *T, to T) {
 	if *v <= 0 {
 		*v = to
 	}
@@ -82,9 +89,12 @@ type Store struct {
 	memory   budget
 	health   health
 
-	mu     sync.Mutex
-	state  lifecycle
-	closed bool
+	Wake Wakers // what became due
+
+	mu        sync.Mutex
+	state     lifecycle
+	closed    bool
+	lastLease int64
 }
 
 type lifecycle int
@@ -119,6 +129,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	s.opt.Tuning.fill(s.engine)
 	s.ops = make(chan *op, 4*s.opt.Tuning.Batch)
 	s.memory.limit = s.opt.Tuning.Memory
+	s.Wake = Wakers{Delivery: newWaker(), CDR: newWaker(), Held: newWaker()}
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
@@ -169,7 +180,7 @@ func (s *Store) Run(ctx context.Context) error {
 	for range s.opt.Tuning.Writers {
 		committers.Go(func() { s.commitLoop() })
 	}
-	keeper.Go(func() { s.keepLoop(stop) })
+	keeper.Go(func() { s.keepLoop(ctx, stop) })
 	<-ctx.Done()
 	s.release()
 	close(s.closing)
@@ -197,16 +208,23 @@ const (
 	tagLife   = 10 * time.Minute
 )
 
-// keepLoop says that this process lives and moves SQLite's log into its file.
-func (s *Store) keepLoop(stop <-chan struct{}) {
+// sweepEvery is how often what is old is looked for.
+const sweepEvery = 5 * time.Second
+
+// keepLoop says that this process lives, purges what is old and moves SQLite's log into its file.
+func (s *Store) keepLoop(ctx context.Context, stop <-chan struct{}) {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	point := time.NewTicker(checkpointEvery)
 	defer point.Stop()
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
 	for {
 		select {
 		case <-stop:
 			return
+		case <-sweep.C:
+			s.Sweep(ctx)
 		case <-point.C:
 			s.checkpoint()
 		case <-beat.C:

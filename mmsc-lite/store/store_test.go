@@ -78,6 +78,17 @@ func conformance(t *testing.T, open opener) {
 		{"another secret finds nothing", testSecret},
 		{"uploads beyond the memory budget go to a file", testBudget},
 		{"writes after the end are refused", testClosed},
+		{"due work is claimed once", testClaim},
+		{"leases run out and are given back", testLeases},
+		{"one final state, one report", testFinal},
+		{"many want to finish a recipient, one does", testOneFinal},
+		{"one read report", testRead},
+		{"CDRs are claimed, confirmed and found again", testRecords},
+		{"a forwarded message shares its content", testForward},
+		{"what is old is purged, what is used stays", testPurge},
+		{"lists, requeue, cancel", testListing},
+		{"held PDUs keep the order of their sender", testHeld},
+		{"MMBox", testBox},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
 	}

@@ -1,0 +1,250 @@
+// Package pgtest gives tests a PostgreSQL of their own: a cluster in a temporary folder, reached by a socket in that
+// folder, run by a user who is not root, gone when the tests are.
+//
+// One cluster serves a test process: TestMain calls Main. DSN gives each test a fresh database in it, or skips the test
+// with one line where PostgreSQL is not installed.
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Cluster is a PostgreSQL server.
+type Cluster struct {
+	dir  string
+	bin  string
+	cred *syscall.Credential // nil: the user who runs the tests
+	mu   sync.Mutex
+	cmd  *exec.Cmd
+	next int
+}
+
+// errAbsent says that there is no PostgreSQL to run.
+var errAbsent = errors.New("PostgreSQL is not installed (no initdb and postgres found)")
+
+var shared struct {
+	once sync.Once
+	c    *Cluster
+	err  error
+}
+
+// Main runs the tests and ends the shared cluster after them: os.Exit(pgtest.Main(m)).
+func Main(m *testing.M) int {
+	code := m.Run()
+	if shared.c != nil {
+		if err := shared.c.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "pgtest:", err)
+			return max(code, 1)
+		}
+	}
+	return code
+}
+
+// DSN gives the address of a fresh database in the cluster that the tests of this process share.
+func DSN(t testing.TB) string {
+	t.Helper()
+	shared.once.Do(func() { shared.c, shared.err = Start() })
+	if errors.Is(shared.err, errAbsent) {
+		t.Skip(shared.err)
+	}
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	dsn, err := shared.c.Database(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dsn
+}
+
+// Own starts a cluster for one test, which may stop and kill it.
+func Own(t testing.TB) *Cluster {
+	t.Helper()
+	c, err := Start()
+	if errors.Is(err, errAbsent) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// Start makes a cluster and starts its server.
+func Start() (*Cluster, error) {
+	bin, err := binaries()
+	if err != nil {
+		return nil, err
+	}
+	// The path of a socket has at most 107 octets, so no t.TempDir.
+	dir, err := os.MkdirTemp("", "pg")
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{dir: dir, bin: bin}
+	if os.Geteuid() == 0 {
+		if err := c.becomeNobody(); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
+	}
+	if out, err := c.command("initdb", "-D", c.data(), "-A", "trust", "-U", "mmsc", "-E", "UTF8", "--no-locale", "--no-sync").CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(dir))
+	}
+	if err := c.Up(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return c, nil
+}
+
+func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
+
+// becomeNobody finds a user to run the server, which refuses to run as root.
+func (c *Cluster) becomeNobody() error {
+	var errs []error
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+		c.cred = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		return os.Chown(c.dir, int(uid), int(gid))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Cluster) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(c.bin, name), args...)
+	cmd.Dir = c.dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.cred, Setpgid: true}
+	return cmd
+}
+
+// Up starts the server and waits until it answers.
+func (c *Cluster) Up() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cmd != nil {
+		return nil
+	}
+	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := c.command("postgres", "-D", c.data(), "-k", c.dir, "-c", "listen_addresses=", "-c", "max_connections=200", "-c", "fsync=on")
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start PostgreSQL: %w", err)
+	}
+	c.cmd = cmd
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	retry := time.NewTicker(50 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		conn, err := pgx.Connect(ctx, c.dsn("postgres"))
+		if err == nil {
+			return conn.Close(ctx)
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			text, _ := os.ReadFile(filepath.Join(c.dir, "log")) // shown beside the error if it can be read
+			return fmt.Errorf("PostgreSQL does not answer: %w\n%s", err, text)
+		}
+	}
+}
+
+// Kill ends the server and all its processes at once, as a crash would.
+func (c *Cluster) Kill() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cmd == nil {
+		return nil
+	}
+	// Stop the postmaster's children from noticing in good order: the whole group dies together.
+	err := syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
+	c.cmd.Wait() // it was killed: the error says nothing new
+	c.cmd = nil
+	// Children that made their own group see the postmaster gone and end; the next start waits for them.
+	return err
+}
+
+// Close ends the server and removes its folder.
+func (c *Cluster) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cmd != nil {
+		if err := c.cmd.Process.Signal(syscall.SIGQUIT); err != nil { // immediate shutdown: nothing is kept
+			return err
+		}
+		c.cmd.Wait() // SIGQUIT ends it with a status that means nothing to us
+		c.cmd = nil
+	}
+	return os.RemoveAll(c.dir)
+}
+
+// Database makes a fresh database and gives its address.
+func (c *Cluster) Database(ctx context.Context) (string, error) {
+	conn, err := pgx.Connect(ctx, c.dsn("postgres"))
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close(ctx)
+	c.mu.Lock()
+	c.next++
+	name := fmt.Sprintf("t%d", c.next)
+	c.mu.Unlock()
+	if _, err := conn.Exec(ctx, "CREATE DATABASE "+name); err != nil {
+		return "", err
+	}
+	return c.dsn(name), nil
+}
+
+func (c *Cluster) dsn(database string) string {
+	return fmt.Sprintf("postgres://mmsc@/%s?host=%s&sslmode=disable", database, c.dir)
+}
+
+// binaries finds the folder of the newest PostgreSQL: in PATH, or where Debian keeps it.
+func binaries() (string, error) {
+	if path, err := exec.LookPath("initdb"); err == nil {
+		return filepath.Dir(path), nil
+	}
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil || len(found) == 0 {
+		return "", errAbsent
+	}
+	sort.Slice(found, func(i, j int) bool { return major(found[i]) < major(found[j]) })
+	return filepath.Dir(found[len(found)-1]), nil
+}
+
+func major(path string) int {
+	n, _ := strconv.Atoi(strings.Split(path, "/")[4]) // 0 for a folder that is no version: last choice
+	return n
+}

@@ -1,0 +1,113 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// ReportKind is what a report tells the sender, or in one case the recipient.
+type ReportKind int
+
+// The kinds; their numbers stand in the database. A recipient causes at most one of each.
+const (
+	DeliveryReport ReportKind = 1 // M-Delivery.ind
+	ReadReport     ReportKind = 2 // M-Read-Orig.ind
+	CancelRequest  ReportKind = 3 // M-Cancel.req, to the recipient
+)
+
+// String gives a word.
+func (k ReportKind) String() string { return word(int(k), "delivery", "read", "cancel") }
+
+// reportStatus is what M-Delivery.ind says of a final state (OMA-MMS-ENC 7.3.54).
+var reportStatus = map[State]byte{Expired: 0x80, Retrieved: 0x81, Rejected: 0x82, Indeterminate: 0x85, Forwarded: 0x86, Unreachable: 0x87,
+	Cancelled: 0x85}
+
+// Report is a report on its way.
+type Report struct {
+	ID         ID
+	Kind       ReportKind
+	Message    Ref
+	Address    string // whom it is pushed to
+	About      string // the recipient it speaks of
+	Status     byte   // X-Mms-Status or X-Mms-Read-Status
+	Detail     string
+	At         time.Time // when what it tells happened
+	ExpiresAt  time.Time
+	Attempts   int
+	leaseUntil int64
+}
+
+// reportLife is how long a report is tried.
+const reportLife = 72 * time.Hour
+
+func (tx *Tx) report(e *envelope, kind ReportKind, status int, detail string, now time.Time) error {
+	address := e.sender
+	if kind == CancelRequest {
+		address = e.address
+	}
+	_, err := tx.exec(`INSERT INTO reports (id, recipient_id, message_id, kind, address, about, status, detail, at, expires_at, due_at, lease, attempts, done_at, last_error)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '', 0, NULL, '') ON CONFLICT (recipient_id, kind) DO NOTHING`,
+		tx.s.ids.next(now), e.recipient, e.message, kind, address, e.address, status, clip(detail), millis(now), millis(now.Add(reportLife)), millis(now))
+	if err != nil {
+		return fmt.Errorf("insert report: %w", err)
+	}
+	tx.after = append(tx.after, tx.s.Wake.Delivery.set)
+	return nil
+}
+
+// ClaimReports takes up to limit reports that are due; they are this process's until the lease ends.
+func (s *Store) ClaimReports(ctx context.Context, limit int, lease time.Duration) ([]Report, error) {
+	var out []Report
+	err := s.do(ctx, 0, func(tx *Tx) error {
+		out = out[:0]
+		now := time.Now()
+		until, n, err := tx.claim("reports", limit, lease, now)
+		if err != nil || n == 0 {
+			return err
+		}
+		return tx.rows(`SELECT p.id, p.kind, p.message_id, m.secret, p.address, p.about, p.status, p.detail, p.at, p.expires_at, p.attempts
+			FROM reports p JOIN messages m ON m.id = p.message_id WHERE p.due_at = $1 AND p.lease = $2 ORDER BY p.id`, []any{until, s.instance},
+			func(scan func(...any) error) error {
+				r := Report{leaseUntil: until}
+				var secret []byte
+				var at, expires int64
+				if err := scan(&r.ID, &r.Kind, &r.Message.ID, &secret, &r.Address, &r.About, &r.Status, &r.Detail, &at, &expires, &r.Attempts); err != nil {
+					return err
+				}
+				copy(r.Message.Secret[:], secret)
+				r.At, r.ExpiresAt = fromMillis(at), fromMillis(expires)
+				out = append(out, r)
+				return nil
+			})
+	})
+	return out, err
+}
+
+// EndReport ends a report that was claimed: next zero means that it is done with (why empty: handed on; else given up),
+// otherwise it is due again then. ErrStale: the lease had run out.
+func (s *Store) EndReport(ctx context.Context, r *Report, next time.Time, why string) error {
+	return s.do(ctx, 0, func(tx *Tx) error {
+		now := time.Now()
+		var done any
+		if next.IsZero() {
+			done = millis(now)
+		}
+		n, err := tx.exec(`UPDATE reports SET due_at = $1, done_at = $2, lease = '', attempts = attempts + 1, last_error = $3
+			WHERE id = $4 AND lease = $5 AND due_at = $6`, due(next), done, clip(why), r.ID, s.instance, r.leaseUntil)
+		if err != nil {
+			return fmt.Errorf("end report: %w", err)
+		}
+		if n == 0 {
+			return ErrStale
+		}
+		if !next.IsZero() {
+			return nil
+		}
+		what := r.Kind.String() + " report sent"
+		if why != "" {
+			what = r.Kind.String() + " report given up"
+		}
+		return tx.event(r.Message.ID, 0, now, what, why)
+	})
+}
