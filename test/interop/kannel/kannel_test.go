@@ -32,6 +32,11 @@ func newMMSC(t *testing.T) *mmsc {
 }
 
 func (m *mmsc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet && r.URL.Path == "/m/1" {
+		w.Header().Set("Content-Type", "application/vnd.wap.mms-message")
+		_, _ = w.Write(stored)
+		return
+	}
 	body, err := io.ReadAll(r.Body)
 	var h mms.Head
 	if err != nil || h.Peek(body, true) != mms.Complete || h.Type != mms.MSendReq || r.Header.Get("Content-Type") != "application/vnd.wap.mms-message" {
@@ -64,6 +69,21 @@ func message(transaction string, size int) []byte {
 		b = append(b, byte(i*7+i>>8))
 	}
 	return b
+}
+
+// stored is what every MMSC here has to fetch: larger than one packet, and than one group of packets.
+var stored = append([]byte("\x8c\x84"), message("stored", 50<<10)[2:]...)
+
+// wantFetched checks that the phone gets the stored message octet for octet.
+func wantFetched(t *testing.T, s *kannel.Session, uri string) {
+	t.Helper()
+	r, err := s.Get(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Status != http.StatusOK || r.Type != "application/vnd.wap.mms-message" || !bytes.Equal(r.Body, stored) {
+		t.Errorf("the phone fetched status %d, type %q, %d octets; want %d", r.Status, r.Type, len(r.Body), len(stored))
+	}
 }
 
 // wantAccepted checks that the phone's answer is an M-Send.conf Ok of its transaction.
@@ -162,8 +182,24 @@ func TestGatewayAlone(t *testing.T) {
 				t.Errorf("%s: the MMSC has %d copies, or other octets", c.id, len(k))
 			}
 		}
+		wantFetched(t, s, "http://mms.example.net/m/1")
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// FuzzReply throws octets at what reads the gateway's answers.
+func FuzzReply(f *testing.F) {
+	f.Add([]byte("\x04\x20\x01\xbe\x8c\x81"))
+	f.Add([]byte("\x04\x20\x20application/vnd.wap.mms-message\x00\x8c\x81"))
+	f.Add([]byte("\x04\x44\x03\x02\xa3\x80"))
+	f.Add([]byte("\x93\x80\x01\x19\x05\x1f\xff"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := kannel.ParseReply(b)
+		if err == nil && (len(r.Body) > len(b) || r.Status < 0) {
+			t.Errorf("%+v of % x", r, b)
+		}
+		kannel.ReadPacket(b)
 	})
 }

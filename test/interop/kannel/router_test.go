@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mmsrouter/mmsrouter/mms"
 	"github.com/mmsrouter/mmsrouter/test/interop/kannel"
 )
 
@@ -167,6 +168,7 @@ func story(t *testing.T, lab *kannel.Lab, a *appliance, uri string, mmscs [2]*mm
 			t.Errorf("%s got nothing while both were up", m.URL)
 		}
 	}
+	wantFetched(t, session, uri+"m/1")
 	mmscs[0].Close()
 	round("one-dead")
 	if err := session.Close(); err != nil {
@@ -186,6 +188,50 @@ func story(t *testing.T, lab *kannel.Lab, a *appliance, uri string, mmscs [2]*mm
 	}
 }
 
+// captures posts the M-Send.req among captured PDUs, where there are any, in a session.
+func captures(t *testing.T, lab *kannel.Lab, uri string, m *mmsc) {
+	dir := os.Getenv("MMSROUTER_CORPUS")
+	if dir == "" {
+		t.Skip("MMSROUTER_CORPUS not set: no captured PDUs to post")
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.mms"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := kannel.Connect(within(t), lab.Sessions(), 300)
+	if err != nil {
+		t.Fatal(err)
+	}
+	posted := 0
+	for _, f := range files {
+		pdu, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var h mms.Head
+		if len(pdu) > 300<<10 || h.Peek(pdu, true) != mms.Complete || h.Type != mms.MSendReq || len(h.TransactionID) == 0 {
+			continue // not posted by phones, or more than WTP can count
+		}
+		posted++
+		before := len(m.copies(string(h.TransactionID)))
+		r, err := s.Post(uri, pdu)
+		if err != nil {
+			t.Fatal(filepath.Base(f), err)
+		}
+		wantAccepted(t, r, string(h.TransactionID))
+		if c := m.copies(string(h.TransactionID)); len(c) != before+1 || !bytes.Equal(c[before], pdu) {
+			t.Errorf("%s: %d more copies at the MMSC, or other octets", filepath.Base(f), len(c)-before)
+		}
+	}
+	if posted == 0 {
+		t.Error("no M-Send.req among the captured PDUs")
+	}
+	t.Logf("%d captured M-Send.req passed octet for octet", posted)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestThroughTheRouter has wapbox rewrite the MMS domain to the router's address.
 func TestThroughTheRouter(t *testing.T) {
 	if _, _, err := kannel.Programs(); err != nil {
@@ -196,4 +242,5 @@ func TestThroughTheRouter(t *testing.T) {
 	a := serve(t, binary(t), ip+":1053", ip+":8080", ip+":8090", ip, mmscs[:]...)
 	lab := start(t, kannel.Options{Address: ip, Map: map[string]string{"http://mms.example.net/": "http://" + ip + ":8080/"}})
 	story(t, lab, a, "http://mms.example.net/", mmscs)
+	t.Run("captures", func(t *testing.T) { captures(t, lab, "http://mms.example.net/", mmscs[1]) })
 }

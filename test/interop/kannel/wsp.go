@@ -11,12 +11,13 @@ import (
 	"github.com/mmsrouter/mmsrouter/mms/wsp"
 )
 
-// WSP PDU types (WAP-230-WSP table 34) that a phone needs to post.
+// WSP PDU types (WAP-230-WSP table 34) that a phone needs to post and to fetch.
 const (
 	wspConnect      = 0x01
 	wspConnectReply = 0x02
 	wspReply        = 0x04
 	wspDisconnect   = 0x05
+	wspGet          = 0x40
 	wspPost         = 0x60
 )
 
@@ -40,6 +41,12 @@ func postPDU(uri string, body []byte) []byte {
 	b = wsp.AppendUintvar(b, uint32(len(headers)))
 	b = append(append(b, uri...), headers...)
 	return append(b, body...)
+}
+
+// getPDU builds a Get (WAP-230-WSP 8.2.3.1).
+func getPDU(uri string) []byte {
+	b := wsp.AppendUintvar([]byte{wspGet}, uint32(len(uri)))
+	return append(append(b, uri...), 0x80, mmsMessage) // Accept
 }
 
 // parseReply reads a Reply (WAP-230-WSP 8.2.3.3).

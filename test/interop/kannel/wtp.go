@@ -94,6 +94,15 @@ func (s *Session) Post(uri string, body []byte) (Reply, error) {
 	return parseReply(answer)
 }
 
+// Get fetches in the session.
+func (s *Session) Get(uri string) (Reply, error) {
+	answer, err := s.transact(getPDU(uri))
+	if err != nil {
+		return Reply{}, fmt.Errorf("get %s: %w", uri, err)
+	}
+	return parseReply(answer)
+}
+
 // Close disconnects: a class 0 transaction, which nobody acknowledges.
 func (s *Session) Close() error {
 	pdu := wsp.AppendUintvar([]byte{wspDisconnect}, s.id)
