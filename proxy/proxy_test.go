@@ -107,6 +107,13 @@ func (b *bench) post(h *handsets.Handset, body []byte) handsets.Answer {
 	return a
 }
 
+// fate waits for n records: they are written behind the answer.
+func (b *bench) fate(id string, n int) (f []proxy.Record) {
+	b.t.Helper()
+	await(b.t, fmt.Sprintf("%d records of %s", n, id), func() bool { f = b.p.Fate(id); return len(f) == n })
+	return f
+}
+
 func me(n string) [2]string { return [2]string{"X-WAP-Network-Client-MSISDN", n} }
 
 // await is for what happens in other goroutines: it looks until the deadline of the test's patience.
@@ -144,10 +151,7 @@ func TestFenceAnswersTheSamePostAgain(t *testing.T) {
 	if changed.PDU.MessageID == first.PDU.MessageID {
 		t.Fatal("another body was answered from the fence")
 	}
-	rec := b.p.Fate("t1")
-	if len(rec) != 4 {
-		t.Fatalf("%d records of fate, want 4", len(rec))
-	}
+	rec := b.fate("t1", 4)
 	want := []string{"answered", "answered", "fenced", "answered"} // the youngest first
 	for i, r := range rec {
 		if r.Result != want[i] {
@@ -193,7 +197,7 @@ func TestNewerPostBreaksTheOlderUpload(t *testing.T) {
 	if n := len(b.mmscs[0].Records()); n != 1 {
 		t.Fatalf("the MMSC has %d messages", n)
 	}
-	await(t, "the older record", func() bool { return len(b.p.Fate("t1")) == 2 })
+	b.fate("t1", 2)
 }
 
 // The first post is whole and its answer awaited: an equal twin joins it.
