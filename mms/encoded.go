@@ -94,15 +94,20 @@ func untilZero(b []byte) []byte {
 func AppendEncoded(dst []byte, text string) []byte { return appendEncodedRaw(dst, printable(text)) }
 
 func appendEncodedRaw(dst []byte, text string) []byte {
-	ascii := true
-	for i := range len(text) {
-		ascii = ascii && text[i] < utf8.RuneSelf
-	}
-	if ascii {
+	if isASCII(text) {
 		return wsp.AppendText(dst, text)
 	}
 	inner := wsp.AppendText([]byte{charsetUTF8}, text)
 	return append(wsp.AppendValueLength(dst, len(inner)), inner...)
+}
+
+func isASCII(text string) bool {
+	for i := range len(text) {
+		if text[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // charsetUTF8 is MIBenum 106 as a Short-integer.

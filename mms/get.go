@@ -239,13 +239,16 @@ type PreviousHop struct {
 	At    time.Time // zero: not told
 }
 
-// PreviouslySent gives the hops of a forwarded message, paired by their count,
-// in the order of Previously-Sent-By.
+// maxHops bounds the hops that are told: pairing them is quadratic.
+const maxHops = 64
+
+// PreviouslySent gives the first 64 hops of a forwarded message, paired by their
+// count, in the order of Previously-Sent-By.
 func (p *PDU) PreviouslySent() []PreviousHop {
 	var hops []PreviousHop
 	for _, h := range p.All(FieldPreviouslySentBy) {
 		count, rest, ok := splitCount(h.Value())
-		if !ok {
+		if !ok || len(hops) == maxHops {
 			continue
 		}
 		e, err := readEncoded(rest)

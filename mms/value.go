@@ -40,7 +40,11 @@ func (h Header) Text() (string, bool) {
 		text, ok := valueText(h.Field, rest)
 		return strconv.FormatUint(count, 10) + " " + text, ok
 	}
-	return valueText(h.Field, v)
+	text, ok := valueText(h.Field, v)
+	if _, _, like := cutCount(text); h.counted && (like || !isASCII(text)) {
+		return "", false // would be read back as one with a count
+	}
+	return text, ok
 }
 
 func valueText(f Field, v []byte) (string, bool) {
@@ -63,7 +67,8 @@ func valueText(f Field, v []byte) (string, bool) {
 		return strconv.FormatUint(n, 10), m == len(v)
 	case formClass:
 		if v[0] < 0x80 {
-			return plainText(v)
+			text, ok := plainText(v)
+			return text, ok && !strings.HasPrefix(text, "0x") // that is how octets are told
 		}
 	case formSentBy, formSentDate:
 		return sentText(d.form, v)
@@ -73,7 +78,8 @@ func valueText(f Field, v []byte) (string, bool) {
 		return descriptorText(v)
 	case formContentType:
 		c, m, err := wsp.ReadContentType(v)
-		return c.String(), err == nil && m == len(v)
+		text, ok := c.Mail()
+		return text, ok && err == nil && m == len(v)
 	}
 	if len(v) != 1 || v[0] < 0x80 {
 		return "", false
@@ -244,7 +250,7 @@ func descriptorText(v []byte) (string, bool) {
 		}
 		c.Params = append(c.Params, p)
 	}
-	return c.String(), true
+	return c.Mail()
 }
 
 func notToken(r rune) bool { return r <= ' ' || r >= 0x7F || r == ';' || r == '=' }
@@ -254,6 +260,9 @@ func appendValue(dst []byte, f Field, counted bool, value string) ([]byte, error
 	if count, rest, ok := cutCount(value); counted && ok {
 		inner, err := appendValue(wsp.AppendInteger(nil, count), f, false, rest)
 		return append(wsp.AppendValueLength(dst, len(inner)), inner...), err
+	}
+	if counted && !isASCII(value) {
+		return nil, fmt.Errorf("%q does not start with a count and a space", value)
 	}
 	d := fields[f&0x7F]
 	switch d.form {
@@ -293,7 +302,7 @@ func appendValue(dst []byte, f Field, counted bool, value string) ([]byte, error
 	}
 	c, ok := parseOctet(d.form, d.words, value)
 	if !ok {
-		if d.form == formClass && value != "" {
+		if d.form == formClass {
 			return wsp.AppendText(dst, value), nil
 		}
 		return nil, fmt.Errorf("%q is none of its words nor 0x80 to 0xFF", value)

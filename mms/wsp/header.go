@@ -158,8 +158,8 @@ func (h Header) Text() (string, bool) {
 			return formatDate(n), true
 		}
 	case headerContentType:
-		if c, m, err := ReadContentType(v); err == nil && m == len(v) && speakable(c.Params) {
-			return c.String(), true
+		if c, m, err := ReadContentType(v); err == nil && m == len(v) {
+			return c.Mail()
 		}
 	case headerDisposition:
 		return dispositionText(v)
@@ -200,10 +200,10 @@ func dispositionText(v []byte) (string, bool) {
 		return "", false
 	}
 	list, err := readParams(v[n:])
-	if err != nil || !speakable(list) || checkToken(word) != nil || strings.Contains(word, ";") {
+	if err != nil || checkToken(word) != nil {
 		return "", false
 	}
-	return word + formatParams(list), true
+	return ContentType{Type: word, Params: list}.Mail()
 }
 
 var encodings = [...]string{"gzip", "compress", "deflate"}

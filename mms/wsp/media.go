@@ -2,6 +2,7 @@ package wsp
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -130,6 +131,14 @@ func (c ContentType) maybeMultipart() bool {
 // String gives the form of mail: type; name=value; name="a value".
 func (c ContentType) String() string {
 	return c.Type + formatParams(c.Params)
+}
+
+// Mail gives the form of mail, and whether ParseContentType makes the same of it:
+// names and types that peers invent can hold what that form can't say.
+func (c ContentType) Mail() (string, bool) {
+	s := c.String()
+	back, err := ParseContentType(s)
+	return s, err == nil && back.Type == c.Type && slices.Equal(back.Params, c.Params)
 }
 
 // ParseContentType reads the form of mail.

@@ -107,7 +107,7 @@ func readParam(b []byte) (p Param, n int, err error) {
 	}
 	value, m, err := readParamValue(of, b[n:])
 	if err != nil {
-		return p, 0, fmt.Errorf("%s: %w", p.Name, err)
+		return p, 0, fmt.Errorf("%s: %w", printableName(p.Name), err)
 	}
 	if of == 0xFF && p.Name == "charset" {
 		value = canonicalCharset(value)
@@ -315,16 +315,6 @@ func formatParams(list []Param) string {
 		b.WriteByte('"')
 	}
 	return b.String()
-}
-
-// speakable says whether the form of mail can say all names of list.
-func speakable(list []Param) bool {
-	for _, p := range list {
-		if p.Name == "" || strings.IndexFunc(p.Name, func(r rune) bool { return r <= ' ' || r >= 0x7F || r == ';' || r == '=' }) >= 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // parseParams reads what formatParams writes: name=value or name="a value",
