@@ -99,32 +99,54 @@ func EmbeddedText() string { return string(embedded) }
 
 // Load reads a file; "" is the embedded default. The error is strict.Mistakes, or the file's own.
 func Load(file string) (Config, error) {
+	c, _, err := load(file)
+	return c, err
+}
+
+// Check is Load that also reads the files which the configuration names: certificates, authorities, probes.
+func Check(file string) (Config, error) {
+	c, doc, err := load(file)
+	if err != nil {
+		return c, err
+	}
+	if all := doc.Place(c.checkFiles()); len(all) > 0 {
+		return c, all
+	}
+	return c, nil
+}
+
+func load(file string) (Config, *strict.Document, error) {
 	if file == "" {
-		return Parse(EmbeddedName, embedded)
+		return parse(EmbeddedName, embedded)
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return Config{}, fmt.Errorf("read the configuration: %w", err)
+		return Config{}, nil, fmt.Errorf("read the configuration: %w", err)
 	}
-	return Parse(file, b)
+	return parse(file, b)
 }
 
 // Parse reads a configuration and checks all of it; the error is of type strict.Mistakes.
 func Parse(file string, data []byte) (Config, error) {
+	c, _, err := parse(file, data)
+	return c, err
+}
+
+func parse(file string, data []byte) (Config, *strict.Document, error) {
 	c := DefaultConfig()
 	doc, err := strict.Decode(file, data, &c)
 	if err != nil {
-		return c, err
+		return c, doc, err
 	}
 	if c.Node.Name == "" {
 		if c.Node.Name, err = os.Hostname(); err != nil {
-			return c, strict.Mistakes{{File: file, Key: "node.name", Text: fmt.Sprintf("give one: the host has no name: %v", err)}}
+			return c, doc, strict.Mistakes{{File: file, Key: "node.name", Text: fmt.Sprintf("give one: the host has no name: %v", err)}}
 		}
 	}
 	if all := doc.Place(c.Validate()); len(all) > 0 {
-		return c, all
+		return c, doc, all
 	}
-	return c, nil
+	return c, doc, nil
 }
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$`)

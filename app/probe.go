@@ -2,8 +2,10 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"github.com/mmsrouter/mmsrouter/healthcheck"
@@ -15,12 +17,22 @@ type Probed struct {
 	healthcheck.Result
 }
 
-// CheckFiles reads the files that the MMSCs name: certificates and authorities.
-func (c *Config) CheckFiles() error {
+// checkFiles reads the files that the configuration names.
+func (c *Config) checkFiles() error {
 	var errs []error
+	if t := c.MM1.TLS; t.Cert != "" {
+		if _, err := tls.LoadX509KeyPair(t.Cert, t.Key); err != nil {
+			errs = append(errs, fmt.Errorf("mm1.tls: %w", err))
+		}
+	}
 	for i := range c.MMSCs {
 		if _, err := c.MMSCs[i].tls(); err != nil {
 			errs = append(errs, fmt.Errorf("mmscs[%d].%w", i, err))
+		}
+		if f := c.MMSCs[i].Probe.File; f != "" {
+			if _, err := os.Stat(f); err != nil {
+				errs = append(errs, fmt.Errorf("mmscs[%d].probe.file: %w", i, err))
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -2,7 +2,6 @@ package app
 
 import (
 	"fmt"
-	"os"
 	"reflect"
 	"strings"
 
@@ -47,12 +46,15 @@ func monotonic() string {
 // swap does everything that can fail first.
 func (a *App) swap() error {
 	old := a.cfg.Load()
-	c, err := Load(a.file)
+	c, doc, err := load(a.file)
 	if err != nil {
 		return err
 	}
-	if err := needsRestart(a.file, old, &c); err != nil {
-		return err
+	if all := needsRestart(doc, old, &c); len(all) > 0 {
+		return all
+	}
+	if all := doc.Place(c.checkFiles()); len(all) > 0 {
+		return all
 	}
 	set, err := a.compose(&c)
 	if err != nil {
@@ -117,17 +119,8 @@ func union(list, more []proxy.Upstream) []proxy.Upstream {
 	return all
 }
 
-// needsRestart refuses changes that a running appliance can't take over.
-func needsRestart(file string, old, c *Config) error {
-	if file == "" {
-		file = EmbeddedName
-	}
-	b, err := os.ReadFile(file)
-	var doc *strict.Document
-	if err == nil {
-		var any Config
-		doc, _ = strict.Decode(file, b, &any) // it has just been read without a mistake; here its lines are wanted
-	}
+// needsRestart names changes that a running appliance can't take over.
+func needsRestart(doc *strict.Document, old, c *Config) strict.Mistakes {
 	var all strict.Mistakes
 	for _, k := range []struct {
 		key      string
@@ -137,17 +130,9 @@ func needsRestart(file string, old, c *Config) error {
 		{"mmsc", old.MMSC, c.MMSC}, {"cluster", old.Cluster, c.Cluster}, {"admin.listen", old.Admin.Listen, c.Admin.Listen},
 		{"log.format", old.Log.Format, c.Log.Format},
 	} {
-		if reflect.DeepEqual(k.old, k.new) {
-			continue
+		if !reflect.DeepEqual(k.old, k.new) {
+			all = append(all, strict.Mistake{File: doc.File, Line: doc.Line(k.key), Key: k.key, Text: "can't change while running; restart to change it"})
 		}
-		m := strict.Mistake{File: file, Key: k.key, Text: "can't change while running; restart to change it"}
-		if doc != nil {
-			m.Line = doc.Line(k.key)
-		}
-		all = append(all, m)
-	}
-	if len(all) == 0 {
-		return nil
 	}
 	return all
 }

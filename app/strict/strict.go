@@ -135,8 +135,12 @@ func (d *Document) Place(err error) Mistakes {
 	for _, e := range flatten(err) {
 		text := e.Error()
 		m := Mistake{File: d.File, Text: text}
-		if key := keyPath.FindString(text); key != "" && strings.HasPrefix(text[len(key):], ": ") {
-			m.Key, m.Text = key, strings.TrimPrefix(text[len(key):], ": ")
+		key := keyPath.FindString(text)
+		switch rest := text[len(key):]; {
+		case key == "":
+		case strings.HasPrefix(rest, ": "):
+			m.Key, m.Text, m.Line = key, strings.TrimPrefix(rest, ": "), d.Line(key)
+		case strings.HasPrefix(rest, " ("): // the key and in words which one it is
 			m.Line = d.Line(key)
 		}
 		all = append(all, m)

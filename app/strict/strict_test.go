@@ -150,9 +150,9 @@ func TestPlace(t *testing.T) {
 		errors.New("many[1].timeout: 3s: want less"),
 		errors.Join(errors.New("count: 3: want 1"), fmt.Errorf("many[0].retry: %w", errors.New("wanted"))),
 		errors.New("inner.timeout: absent from the file"),
-		errors.New("something else")))
+		errors.New("something else"), errors.New("many[1] (the second): want less")))
 	want := "f.yaml: inner.timeout: absent from the file\nf.yaml: something else\nf.yaml:1: count: 3: want 1\n" +
-		"f.yaml:3: many[0].retry: wanted\nf.yaml:5: many[1].timeout: 3s: want less"
+		"f.yaml:3: many[0].retry: wanted\nf.yaml:4: many[1] (the second): want less\nf.yaml:5: many[1].timeout: 3s: want less"
 	if got.Error() != want {
 		t.Errorf("got\n%s\nwant\n%s", got.Error(), want)
 	}

@@ -24,11 +24,8 @@ once as its configuration says (--offline leaves that out); one that is down is 
 			if file == "" {
 				return wrongUsage("check: give the file with -c")
 			}
-			cfg, err := app.Load(file)
+			cfg, err := app.Check(file)
 			if err != nil {
-				return usageError{err}
-			}
-			if err := cfg.CheckFiles(); err != nil {
 				return usageError{err}
 			}
 			return check(c.Context(), c.OutOrStdout(), file, &cfg, offline)

@@ -30,6 +30,9 @@ const (
 // usageError is wrong usage that a subcommand itself found.
 type usageError struct{ error }
 
+// Unwrap gives what was wrong.
+func (u usageError) Unwrap() error { return u.error }
+
 func wrongUsage(format string, a ...any) error { return usageError{fmt.Errorf(format, a...)} }
 
 // silentError ends a subcommand that has already said what there is to say.
