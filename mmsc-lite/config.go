@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/delivery"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/store"
 	"github.com/mmsrouter/mmsrouter/router"
 )
@@ -24,6 +25,21 @@ type Config struct {
 	Expiry        ExpiryConfig   `yaml:"expiry"`
 	Identity      IdentityConfig `yaml:"identity"`
 	Retrieve      RetrieveConfig `yaml:"retrieve"`
+	Delivery      delivery.Config `yaml:"delivery"`
+	Addresses     AddressConfig `yaml:"addresses"`
+	Rate          RateConfig `yaml:"rate"` // of one sender
+	Subscribers   SubscriberConfig `yaml:"subscribers"`
+	Peers         []PeerConfig `yaml:"peers"` // other operators whose servers fetch from us
+	Mbox          MboxConfig `yaml:"mmbox"`
+	Keep          KeepConfig `yaml:"keep"`
+	CDR           CDRConfig `yaml:"cdr"`
+	Hold          HoldConfig `yaml:"hold"`
+}
+
+// KeepConfig says how long what is done with stays.
+type KeepConfig struct {
+	Content  time.Duration `yaml:"content"`  // the content, after its last recipient is final
+	Messages time.Duration `yaml:"messages"` // envelope and timeline, after that
 }
 
 // ExpiryConfig says how long a message waits for its recipient.
@@ -60,7 +76,14 @@ func DefaultConfig() Config {
 			Headers: []string{"X-WAP-Network-Client-MSISDN", "X-MSISDN", "X-Nokia-msisdn", "X-Up-Calling-Line-ID", "X-H3G-MSISDN", "X-WAP-MSISDN", "MSISDN"},
 			From:    "accept",
 		},
-		Retrieve: RetrieveConfig{Status: "auto", NotFound: "http"},
+		Retrieve:  RetrieveConfig{Status: "auto", NotFound: "http"},
+		Delivery:  delivery.DefaultConfig(),
+		Addresses: AddressConfig{ShortCode: 6, Foreign: "accept"},
+		Rate:      RateConfig{Per: time.Minute},
+		Mbox:      MboxConfig{MaxMessages: 100, MaxSize: 20 << 20},
+		Keep:      KeepConfig{Content: time.Hour, Messages: 30 * 24 * time.Hour},
+		CDR:       CDRConfig{Format: []string{"json"}, Rotate: 24 * time.Hour},
+		Hold:      HoldConfig{Expiry: 24 * time.Hour, Workers: 16, Lease: 2 * time.Minute, RetryFirst: time.Second, RetryMax: 30 * time.Second},
 	}
 }
 
@@ -104,7 +127,31 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("mmsc.identity.headers: %q is not the name of a header", h)
 		}
 	}
+	if c.Rate.Messages < 0 || c.Rate.Messages > 0 && c.Rate.Per < time.Second {
+		return fmt.Errorf("mmsc.rate: %d messages per %s; want 0 (unlimited) or more, per at least 1s", c.Rate.Messages, c.Rate.Per)
+	}
+	for _, s := range c.Subscribers.List {
+		if normal(s.Number) == "" {
+			return fmt.Errorf("mmsc.subscribers.list: %q is not an address", s.Number)
+		}
+	}
+	for _, p := range c.Peers {
+		if p.Name == "" || len(p.Networks) == 0 || len(p.Prefixes) == 0 {
+			return fmt.Errorf("mmsc.peers: %q needs a name, networks and prefixes", p.Name)
+		}
+	}
+	if c.Mbox.MaxMessages < 1 || c.Mbox.MaxSize < 1<<10 {
+		return fmt.Errorf("mmsc.mmbox.max_messages, max_size: %d and %s; at least 1 and 1KiB", c.Mbox.MaxMessages, c.Mbox.MaxSize)
+	}
+	if c.Keep.Content < 0 || c.Keep.Messages < c.DedupeWindow {
+		return fmt.Errorf("mmsc.keep: content %s, messages %s; want 0s or more, and messages at least mmsc.dedupe_window (%s)",
+			c.Keep.Content, c.Keep.Messages, c.DedupeWindow)
+	}
 	return firstError(
+		c.Delivery.Validate(),
+		c.Addresses.validate(),
+		c.CDR.validate(),
+		c.Hold.validate(),
 		oneOf("mmsc.identity.from", c.Identity.From, "accept", "refuse"),
 		oneOf("mmsc.retrieve.status", c.Retrieve.Status, "auto", "always", "never"),
 		oneOf("mmsc.retrieve.not_found", c.Retrieve.NotFound, "http", "pdu"),

@@ -94,6 +94,18 @@ func (m *MMSC) dispatch(w http.ResponseWriter, r *http.Request, u *upload) {
 		m.refuseOr400(w, &u.head, mms.UnsupportedMessage, "this server speaks MMS 1.0 to 1.3")
 	case u.head.Type == mms.MSendReq:
 		m.send(w, r, u)
+	case u.head.Type == mms.MNotifyRespInd, u.head.Type == mms.MAcknowledgeInd:
+		m.indicate(w, r, u)
+	case u.head.Type == mms.MReadRecInd:
+		m.readRec(w, r, u)
+	case u.head.Type == mms.MForwardReq:
+		m.forward(w, r, u)
+	case u.head.Type == mms.MDeleteReq:
+		m.deleteReq(w, r, u)
+	case u.head.Type == mms.MMboxStoreReq, u.head.Type == mms.MMboxViewReq, u.head.Type == mms.MMboxUploadReq, u.head.Type == mms.MMboxDeleteReq:
+		m.mbox(w, r, u)
+	case u.head.Type == mms.MCancelConf:
+		m.cancelConf(w, u)
 	default:
 		m.met.answered(u.head.Type, outcomeRefused)
 		m.refuseOr400(w, &u.head, mms.UnsupportedMessage, "this server does not know the PDU")
@@ -134,13 +146,15 @@ func (m *MMSC) unavailable(w http.ResponseWriter, h *mms.Head, err error) {
 
 // get serves a Content-Location.
 func (m *MMSC) get(w http.ResponseWriter, r *http.Request) {
-	ref, ok := refOfPath(r.URL.Path)
-	if !ok {
-		m.met.got(outcomeRefused)
-		m.missing(w, http.StatusNotFound, mms.RetrievePermanentMessageNotFound, "no such message")
+	if ref, ok := refOfPath(r.URL.Path); ok {
+		m.retrieve(w, r, ref)
 		return
 	}
-	m.retrieve(w, r, ref)
+	if ref, ok := boxRefOfPath(r.URL.Path); ok {
+		m.retrieveBox(w, r, ref)
+		return
+	}
+	m.notFetched(w, r, ErrNoMessage)
 }
 
 // refOfPath reads the reference at the end of a path that ends in /m/REF, whatever stands before: a base URL may have a path.

@@ -199,22 +199,10 @@ func classOf(value []byte) string {
 
 // encodedString gives the text of an Encoded-string-value (OMA-MMS-ENC 7.3); "" if there is none.
 func encodedString(value []byte) string {
-	if len(value) == 0 || value[0] >= 0x80 {
+	h, err := mms.RawHeader(mms.MSendReq, append([]byte{byte(mms.FieldSubject)}, value...))
+	if err != nil {
 		return ""
 	}
-	if value[0] <= 0x1F {
-		size, n := wsp.ValueLength(value)
-		if n <= 0 || size > len(value)-n {
-			return ""
-		}
-		value = value[n : n+size]
-		skip := wsp.Skip(value)
-		if skip <= 0 {
-			return ""
-		}
-		value = value[skip:]
-	}
-	value = []byte(strings.TrimPrefix(string(value), "\x7f"))
-	text, _, _ := strings.Cut(string(value), "\x00")
-	return strings.ToValidUTF8(text, "\uFFFD")
+	text, _ := h.Text()
+	return text
 }

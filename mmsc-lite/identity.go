@@ -12,6 +12,7 @@ import (
 type Identity struct {
 	Address  string // normalised; empty: nobody says
 	Asserted bool   // a trusted network says so
+	Peer     *PeerConfig // another operator's server; nil: none
 }
 
 type trustKey struct{}
@@ -23,7 +24,13 @@ func trustAll(ctx context.Context, _ net.Conn) context.Context {
 
 // identify reads the identity headers of a request when it comes from a trusted network; others' are not even looked at.
 func (m *MMSC) identify(r *http.Request) Identity {
-	if trusted, _ := r.Context().Value(trustKey{}).(bool); !trusted && !m.trusts(r.RemoteAddr) {
+	ip := remoteIP(r.RemoteAddr)
+	for i := range m.cfg.Peers {
+		if contains(m.cfg.Peers[i].Networks, ip) {
+			return Identity{Peer: &m.cfg.Peers[i]}
+		}
+	}
+	if trusted, _ := r.Context().Value(trustKey{}).(bool); !trusted && !contains(m.cfg.Identity.Trusted, ip) {
 		return Identity{}
 	}
 	for _, name := range m.cfg.Identity.Headers {
@@ -39,19 +46,22 @@ func (m *MMSC) identify(r *http.Request) Identity {
 	return Identity{}
 }
 
-func (m *MMSC) trusts(remote string) bool {
+// prefix is a network in a configuration file.
+type prefix = netip.Prefix
+
+func remoteIP(remote string) netip.Addr {
 	ap, err := netip.ParseAddrPort(remote)
 	if err != nil {
-		return false
+		return netip.Addr{} // a socket pair has no address; no network contains the zero one
 	}
-	ip := ap.Addr().Unmap()
-	for _, p := range m.cfg.Identity.Trusted {
-		if p.Contains(ip) {
+	return ap.Addr().Unmap()
+}
+
+func contains(networks []prefix, ip netip.Addr) bool {
+	for _, n := range networks {
+		if n.Contains(ip) {
 			return true
 		}
 	}
 	return false
 }
-
-// home gives a number the form under which this operator knows it.
-func (m *MMSC) home(addr string) string { return addr }

@@ -13,6 +13,7 @@ const (
 	outcomeDuplicate outcome = "duplicate" // a submission that came again
 	outcomeRefused   outcome = "refused"   // permanent status or 4xx
 	outcomeTransient outcome = "transient" // transient status or 5xx
+	outcomeUnknown   outcome = "unknown"   // an indication that belongs to nothing
 	outcomeBroken    outcome = "broken"    // the connection ended first
 )
 

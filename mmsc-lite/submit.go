@@ -25,11 +25,13 @@ func refused(why mms.Reason, format string, args ...any) error {
 
 // send answers an M-Send.req. Ok is written after Submit has returned, that is after the sync.
 func (m *MMSC) send(w http.ResponseWriter, r *http.Request, u *upload) {
-	msg, err := m.compose(u, m.identify(r))
+	who := m.identify(r)
+	// The upload is whole: it is stored even if the client goes away now, since it may have seen our answer begin.
+	ctx := context.WithoutCancel(r.Context())
+	msg, err := m.compose(ctx, u, who)
 	var done store.Submitted
 	if err == nil {
-		// The upload is whole: it is stored even if the client goes away now, since it may have seen our answer begin.
-		done, err = m.submit(context.WithoutCancel(r.Context()), msg)
+		done, err = m.store.Submit(ctx, msg)
 	}
 	if err != nil {
 		m.fail(w, &u.head, err)
@@ -40,8 +42,10 @@ func (m *MMSC) send(w http.ResponseWriter, r *http.Request, u *upload) {
 		result = outcomeDuplicate
 	}
 	m.met.answered(mms.MSendReq, result)
-	m.answer(w, mms.SendConf{TransactionID: u.head.TransactionID, Version: u.head.Version, Status: mms.StatusOk,
-		MessageID: m.messageID(done.Message)}.Append(nil))
+	m.versions.learn(msg.Sender, u.head.Version)
+	conf := mms.SendConf{TransactionID: u.head.TransactionID, Version: u.head.Version, Status: mms.StatusOk, MessageID: m.messageID(done.Message)}
+	m.keepSent(ctx, u, who, done, &conf)
+	m.answer(w, conf.Append(nil))
 }
 
 // fail answers a request that a step refused or the store could not serve.
@@ -59,21 +63,8 @@ func (m *MMSC) fail(w http.ResponseWriter, h *mms.Head, err error) {
 	m.refuseOr400(w, h, no.why, no.text)
 }
 
-// submit stores a message and says in the log where its recipients could fetch it.
-func (m *MMSC) submit(ctx context.Context, msg *store.Message) (store.Submitted, error) {
-	done, err := m.store.Submit(ctx, msg)
-	if err != nil || done.Duplicate {
-		return done, err
-	}
-	for i, ref := range done.Recipients {
-		m.log.Info("message waits for its recipient", "message", m.messageID(done.Message), "to", mms.Mask(msg.Recipients[i].Address),
-			"location", m.location(ref))
-	}
-	return done, nil
-}
-
 // compose makes the message of an M-Send.req, or says why it is refused.
-func (m *MMSC) compose(u *upload, who Identity) (*store.Message, error) {
+func (m *MMSC) compose(ctx context.Context, u *upload, who Identity) (*store.Message, error) {
 	if u.head.TransactionID == nil {
 		return nil, refused(mms.FormatCorrupt, "no transaction id")
 	}
@@ -94,6 +85,9 @@ func (m *MMSC) compose(u *upload, who Identity) (*store.Message, error) {
 		return nil, err
 	}
 	msg.Subscriber = msg.Sender
+	if err := m.admit(ctx, msg.Sender); err != nil {
+		return nil, err
+	}
 	if err := m.schedule(msg, req, now); err != nil {
 		return nil, err
 	}
@@ -111,6 +105,9 @@ const retrieveOverhead = 160
 func (m *MMSC) sender(req *request, who Identity) (string, error) {
 	if who.Asserted {
 		return who.Address, nil
+	}
+	if who.Peer != nil {
+		return "", refused(mms.ServiceDenied, "another operator's server does not submit here")
 	}
 	if m.cfg.Identity.From == "refuse" {
 		return "", refused(mms.ServiceDenied, "the sender is not known")
@@ -167,7 +164,10 @@ func (m *MMSC) address(msg *store.Message, req *request) error {
 			continue
 		}
 		seen[addr] = true
-		msg.Recipients = append(msg.Recipients, store.Recipient{Kind: a.kind, Address: addr})
+		if err := m.reachable(addr); err != nil {
+			return err
+		}
+		msg.Recipients = append(msg.Recipients, store.Recipient{Kind: a.kind, Address: addr, Due: msg.DeliverAt})
 	}
 	return nil
 }

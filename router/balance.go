@@ -25,16 +25,21 @@ func anyOrder(d *Decision, s *Snapshot, r *Request, l Load, b Balance, allowed f
 		group := d.scratch[:0]
 		for i := range s.MMSCs {
 			m := &s.MMSCs[i]
+			if m.Tier != tier || !allowed(i) {
+				continue
+			}
+			if m.Qualifies() && m.Weight > 0 {
+				group = append(group, i)
+				continue
+			}
 			switch {
-			case m.Tier != tier || !allowed(i):
+			case !d.Explain:
 			case m.Drain != nil:
 				d.say("%s: draining, gets nothing new", m.Name)
 			case !m.Up:
 				d.say("%s: down: %s", m.Name, m.Why)
-			case m.Weight == 0:
-				d.say("%s: weight 0, gets nothing new", m.Name)
 			default:
-				group = append(group, i)
+				d.say("%s: weight 0, gets nothing new", m.Name)
 			}
 		}
 		d.scratch = group
@@ -42,7 +47,9 @@ func anyOrder(d *Decision, s *Snapshot, r *Request, l Load, b Balance, allowed f
 			continue
 		}
 		first := pick(s, group, r, l, b)
-		d.say("tier %d: %s first by %s", tier, s.MMSCs[group[first]].Name, b)
+		if d.Explain {
+			d.say("tier %d: %s first by %s", tier, s.MMSCs[group[first]].Name, b)
+		}
 		for k := range group {
 			d.Order = append(d.Order, group[(first+k)%len(group)])
 		}
@@ -66,7 +73,9 @@ func searchOrder(d *Decision, s *Snapshot, r *Request, allowed func(int) bool) {
 			continue // an embedded spare that does not run holds nothing for anybody
 		}
 		d.Missing = append(d.Missing, i)
-		d.say("%s might hold it but is down: %s", m.Name, m.Why)
+		if d.Explain {
+			d.say("%s might hold it but is down: %s", m.Name, m.Why)
+		}
 	}
 	if r.Subscriber == "" || len(d.Order) < 2 {
 		return

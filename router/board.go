@@ -93,7 +93,11 @@ func (b *Board) Configure(targets []Target, zones []Zone, table *Table) error {
 				}
 			}
 		}
-		s.MMSCs, s.Zones, s.Table, s.byName = rows, append([]Zone(nil), zones...), table, byName
+		own := make([]Zone, len(zones))
+		for i, z := range zones {
+			own[i] = Zone{Name: z.Name, Addresses: append([]Address(nil), z.Addresses...)}
+		}
+		s.MMSCs, s.Zones, s.Table, s.byName = rows, own, table, byName
 		return true
 	})
 	return nil

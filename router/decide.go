@@ -59,10 +59,9 @@ type Decision struct {
 	scratch []int
 }
 
+// say adds a line to Why. Callers ask for Explain first: the arguments alone would cost an allocation each.
 func (d *Decision) say(format string, a ...any) {
-	if d.Explain {
-		d.Why = append(d.Why, fmt.Sprintf(format, a...))
-	}
+	d.Why = append(d.Why, fmt.Sprintf(format, a...))
 }
 
 // ownedPDU tells which posted PDUs belong to the MMSC that holds the message.
@@ -82,7 +81,9 @@ func Decide(d *Decision, s *Snapshot, r *Request, l Load) {
 	balance := s.Table.balance
 	if ru != nil {
 		d.Rule, balance = ru.name, ru.balance
-		d.say("%s matches: only %s", ru.name, strings.Join(ru.to, ", "))
+		if d.Explain {
+			d.say("%s matches: only %s", ru.name, strings.Join(ru.to, ", "))
+		}
 	}
 	allowed := func(i int) bool {
 		m := &s.MMSCs[i]
@@ -98,27 +99,42 @@ func Decide(d *Decision, s *Snapshot, r *Request, l Load) {
 	}
 	if !r.Get && !ownedPDU(r.PDU) {
 		d.Kind = Any
-		d.say("%s may go to any MMSC that passes detection", r.PDU)
+		if d.Explain {
+			d.say("%s may go to any MMSC that passes detection", r.PDU)
+		}
 		anyOrder(d, s, r, l, balance, allowed)
 		return
 	}
 	if i, key := ownerOf(s, r); i >= 0 {
-		d.Kind, d.Key = Owned, key
-		if m := &s.MMSCs[i]; m.Up {
-			d.Order = append(d.Order, i)
-			d.say("%s holds the message (by %s)", m.Name, key)
-		} else {
-			d.Missing = append(d.Missing, i)
-			d.say("%s holds the message (by %s) but is down: %s", m.Name, key, m.Why)
-		}
+		atOwner(d, s, i, key)
 		return
 	}
 	d.Kind = Search
 	if !r.Get && r.PDU.Indication() {
 		d.Kind = All
 	}
-	d.say("no key names the MMSC that holds the message")
+	if d.Explain {
+		d.say("no key names the MMSC that holds the message")
+	}
 	searchOrder(d, s, r, allowed)
+}
+
+// atOwner is the decision for a request whose MMSC is known.
+func atOwner(d *Decision, s *Snapshot, i int, key string) {
+	d.Kind, d.Key = Owned, key
+	m := &s.MMSCs[i]
+	if m.Up {
+		d.Order = append(d.Order, i)
+	} else {
+		d.Missing = append(d.Missing, i)
+	}
+	switch {
+	case !d.Explain:
+	case m.Up:
+		d.say("%s holds the message (by %s)", m.Name, key)
+	default:
+		d.say("%s holds the message (by %s) but is down: %s", m.Name, key, m.Why)
+	}
 }
 
 // match finds the first rule for a request.
@@ -171,17 +187,13 @@ func hasPrefix(s string, prefixes []string) bool {
 
 // ownerOf goes through the keys in the order of the design; -1 if none names a known MMSC.
 func ownerOf(s *Snapshot, r *Request) (int, string) {
-	if n := s.Table.owner(r.Host, r.Path, r.Query); n != "" {
-		if i := s.Index(n); i >= 0 {
-			return i, "url"
-		}
+	if i := s.Table.owner(s, r.Host, r.Path, r.Query); i >= 0 {
+		return i, "url"
 	}
 	if r.Location != "" {
 		host, path, query := splitURL(r.Location)
-		if n := s.Table.owner(host, path, query); n != "" {
-			if i := s.Index(n); i >= 0 {
-				return i, "content-location"
-			}
+		if i := s.Table.owner(s, host, path, query); i >= 0 {
+			return i, "content-location"
 		}
 		if i := byHost(s, host); i >= 0 {
 			return i, "content-location"
@@ -189,10 +201,8 @@ func ownerOf(s *Snapshot, r *Request) (int, string) {
 	}
 	if at := strings.LastIndexByte(r.MessageID, '@'); at >= 0 {
 		host := strings.TrimSuffix(r.MessageID[at+1:], ">")
-		if n := s.Table.owner(host, "", ""); n != "" {
-			if i := s.Index(n); i >= 0 {
-				return i, "message-id"
-			}
+		if i := s.Table.owner(s, host, "", ""); i >= 0 {
+			return i, "message-id"
 		}
 		if i := byHost(s, host); i >= 0 {
 			return i, "message-id"

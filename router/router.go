@@ -9,6 +9,7 @@
 package router
 
 import (
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -94,27 +95,30 @@ func ParseAddress(s string) (Address, error) {
 		}
 		return Address{IP: ip.Unmap()}, nil
 	}
-	f := strings.FieldsFunc(s, func(r rune) bool { return r == '-' || r == ':' })
-	if len(f) == 6 || len(f) == 8 {
-		b := make([]byte, len(f))
-		ok := true
-		for i, h := range f {
-			var v uint8
-			if len(h) != 2 {
-				ok = false
-				break
-			}
-			if _, err := fmt.Sscanf(h, "%02x", &v); err != nil {
-				ok = false
-				break
-			}
-			b[i] = v
-		}
-		if ok {
-			return Address{EUI: string(b)}, nil
-		}
+	if eui, ok := parseEUI(s); ok {
+		return Address{EUI: eui}, nil
 	}
 	return Address{}, fmt.Errorf("address %q: want IPv4, IPv6, EUI-48 (00-00-5e-00-53-2a) or EUI-64", s)
+}
+
+// parseEUI reads 6 or 8 pairs of hexadecimal digits with one kind of separator between them.
+func parseEUI(s string) (string, bool) {
+	if len(s) != 6*3-1 && len(s) != 8*3-1 || s[2] != '-' && s[2] != ':' {
+		return "", false
+	}
+	for i := 5; i < len(s); i += 3 {
+		if s[i] != s[2] {
+			return "", false
+		}
+	}
+	b := make([]byte, 0, 8)
+	for i := 0; i < len(s); i += 3 {
+		var err error
+		if b, err = hex.AppendDecode(b, []byte(s[i:i+2])); err != nil {
+			return "", false
+		}
+	}
+	return string(b), true
 }
 
 // String gives the form that ParseAddress reads.

@@ -134,7 +134,7 @@ func Compile(c Config, names []string) (*Table, error) {
 		t.rules = append(t.rules, out)
 	}
 	for i, o := range c.Owners {
-		key := fmt.Sprintf("routing.owners[%d]", i)
+		key, before := fmt.Sprintf("routing.owners[%d]", i), len(errs)
 		r := ownerRule{host: expr(key+".host", o.Host), path: expr(key+".path", o.Path), query: expr(key+".query", o.Query), mmsc: o.MMSC}
 		group := false
 		for _, re := range []*regexp.Regexp{r.host, r.path, r.query} {
@@ -143,7 +143,7 @@ func Compile(c Config, names []string) (*Table, error) {
 		switch {
 		case o.Host == "" && o.Path == "" && o.Query == "":
 			bad("%s: give at least one of host, path, query", key)
-		case o.MMSC == "" && !group:
+		case o.MMSC == "" && !group && len(errs) == before:
 			bad("%s: name the MMSC by `mmsc`, or by a group (?P<mmsc>…) in host, path or query", key)
 		case o.MMSC != "":
 			target(key+".mmsc", o.MMSC)
@@ -169,8 +169,9 @@ func checkPrefixes(bad func(string, ...any), key string, prefixes []string) {
 	}
 }
 
-// owner applies the owner rules to a URL's parts; "" if none yields a name.
-func (t *Table) owner(host, path, query string) string {
+// owner applies the owner rules to a URL's parts: the first that yields the name of an MMSC of the snapshot decides;
+// -1 if none does. A group may catch a word that is no MMSC's name: the rules behind are asked then.
+func (t *Table) owner(s *Snapshot, host, path, query string) int {
 	for i := range t.owners {
 		o := &t.owners[i]
 		name, ok := o.mmsc, true
@@ -191,8 +192,10 @@ func (t *Table) owner(host, path, query string) string {
 			}
 		}
 		if ok && name != "" {
-			return name
+			if at := s.Index(name); at >= 0 {
+				return at
+			}
 		}
 	}
-	return ""
+	return -1
 }

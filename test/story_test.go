@@ -2,6 +2,7 @@ package test_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
@@ -22,6 +23,10 @@ const asMMSC = "MMSROUTER_TEST_AS_FAKE_MMSC"
 func TestMain(m *testing.M) {
 	if os.Getenv(asMMSC) != "" {
 		os.Exit(fakemmsc.Main(os.Args[1:], os.Stdout, os.Stderr))
+	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", "10"); err != nil { // stories that run in parallel mostly wait
+		panic(err)
 	}
 	code := m.Run()
 	if left := leaked(5 * time.Second); code == 0 && left != "" {

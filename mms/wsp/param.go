@@ -171,11 +171,11 @@ func appendParam(dst []byte, p Param) []byte {
 	code, ok := paramCodes[name]
 	if !ok {
 		if hex, isHex := strings.CutPrefix(name, "0x"); isHex {
-			if n, err := strconv.ParseUint(hex, 16, 8); err == nil && n >= 0x80 {
-				return appendUntypedValue(append(dst, byte(n)), value)
+			if n, err := strconv.ParseUint(hex, 16, 8); err == nil && n >= 0x80 && (int(n&0x7F) >= len(params) || params[n&0x7F].name == "") {
+				return AppendText(append(dst, byte(n)), value)
 			}
 		}
-		return appendUntypedValue(AppendText(dst, name), value)
+		return AppendText(AppendText(dst, name), value)
 	}
 	dst = append(dst, code|0x80)
 	switch params[code].kind {
@@ -201,14 +201,7 @@ func appendParam(dst []byte, p Param) []byte {
 		if v, ok := parseDate(value); ok {
 			return AppendLong(dst, v)
 		}
-	case kindNone:
-		return append(dst, 0)
 	}
-	return AppendText(dst, value)
-}
-
-// appendUntypedValue writes the value of a parameter without a known type.
-func appendUntypedValue(dst []byte, value string) []byte {
 	return AppendText(dst, value)
 }
 

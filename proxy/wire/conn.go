@@ -13,66 +13,94 @@ import (
 var ErrWouldBlock = errors.New("nothing to read yet")
 
 // Conn is one TCP, Unix or TLS connection. It adds to net.Conn what the proxy needs to save system calls
-// and memory: reads that do not wait, waiting for octets without holding a buffer, and a look at whether
-// the peer has said or closed anything.
+// and memory: reads and writes that do not wait, waiting for octets without holding a buffer, and a look at
+// whether the peer has said or closed anything.
 //
-// One goroutine reads and writes; another may only call Abort and SetReadDeadline on NC.
+// System calls on sockets that do not block are made without telling the scheduler (RawSyscall): they are short,
+// and the runtime would otherwise take the processor away and hand it back around each of them.
+//
+// One goroutine reads and writes; another may only call Abort and set deadlines on NC.
 type Conn struct {
 	NC  net.Conn
 	raw syscall.RawConn // nil: TLS or another connection without a descriptor
 
-	// the operation under way, for the callback that is made once
-	call  func(fd uintptr) bool
+	// the operation under way, for the callbacks that are made once
 	p     []byte
 	get   func() []byte
 	n     int
-	errno error
-	wait  bool
+	errno syscall.Errno
+	one   [1]byte
+	iov   vector
+	timed bool // a write deadline is set
 
-	peek func(fd uintptr) bool
-	live bool
-	one  [1]byte
+	readWait, writeWait   func(fd uintptr) bool
+	readNow, writeNow, on func(fd uintptr)
 }
 
 // NewConn wraps a connection.
 func NewConn(nc net.Conn) *Conn {
 	c := &Conn{NC: nc}
-	switch t := nc.(type) {
-	case *net.TCPConn:
-		c.raw, _ = t.SyscallConn() // it fails only for a nil connection
-	case *net.UnixConn:
-		c.raw, _ = t.SyscallConn()
+	if s, ok := descriptor(nc); ok {
+		c.raw, _ = s.SyscallConn() // it fails only for a nil connection
 	}
-	c.call = c.readOnce
-	c.peek = c.peekOnce
+	c.readNow = func(fd uintptr) { c.recv(fd) }
+	c.readWait = func(fd uintptr) bool { return c.recv(fd) }
+	c.writeNow = func(fd uintptr) { c.send(fd) }
+	c.writeWait = func(fd uintptr) bool { return c.send(fd) }
+	c.on = func(fd uintptr) { c.n, c.errno = peek(fd, &c.one[0]) }
 	return c
 }
 
-// readOnce is one recv; it returns false to be called again when there is something to read.
-func (c *Conn) readOnce(fd uintptr) bool {
-	p := c.p
-	if c.get != nil {
-		p = c.get()
-		c.p = p
+func descriptor(nc net.Conn) (syscall.Conn, bool) {
+	switch t := nc.(type) {
+	case *net.TCPConn:
+		return t, true
+	case *net.UnixConn:
+		return t, true
 	}
-	for {
-		c.n, c.errno = syscall.Read(int(fd), p)
-		if c.errno != syscall.EINTR {
-			break
-		}
-	}
-	if c.errno == syscall.EAGAIN {
-		return !c.wait
-	}
-	return true
+	return nil, false
 }
 
-// TryRead reads what is there. ErrWouldBlock: nothing is there yet (always, on TLS).
+// recv is one read; false: nothing is there.
+func (c *Conn) recv(fd uintptr) bool {
+	if c.get != nil {
+		c.p = c.get()
+	}
+	for {
+		if c.n, c.errno = read(fd, c.p); c.errno != syscall.EINTR {
+			return c.errno != syscall.EAGAIN
+		}
+	}
+}
+
+// send writes as much of iov as goes; false: the socket takes no more now.
+func (c *Conn) send(fd uintptr) bool {
+	for {
+		n, errno := c.iov.write(fd)
+		switch {
+		case errno == syscall.EINTR:
+			continue
+		case errno != 0:
+			c.errno = errno
+			return errno != syscall.EAGAIN
+		}
+		c.n += n
+		if c.iov.advance(n); c.iov.empty() {
+			c.errno = 0
+			return true
+		}
+	}
+}
+
+// TryRead reads what is there. ErrWouldBlock: nothing is there yet (always, on TLS). It minds no deadline.
 func (c *Conn) TryRead(p []byte) (int, error) {
 	if c.raw == nil {
 		return 0, ErrWouldBlock
 	}
-	return c.read(p, nil, false)
+	c.p, c.get = p, nil
+	err := c.raw.Control(c.readNow)
+	c.p = nil
+	return c.outcome(err)
 }
 
 // Read waits for octets until the read deadline of NC.
@@ -80,12 +108,29 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if c.raw == nil {
 		return c.NC.Read(p)
 	}
-	return c.read(p, nil, true)
+	c.p, c.get = p, nil
+	err := c.raw.Read(c.readWait)
+	c.p = nil
+	return c.outcome(err)
 }
 
-// ReadWith waits for octets and asks for the buffer only when the connection is readable, so that an idle
-// connection holds none. get may be called several times; it must give the same buffer or free the old
-// one. The buffer is returned with the count.
+func (c *Conn) outcome(err error) (int, error) {
+	switch {
+	case err != nil:
+		return 0, err // deadline or closed
+	case c.errno == syscall.EAGAIN:
+		return 0, ErrWouldBlock
+	case c.errno != 0:
+		return 0, os.NewSyscallError("read", c.errno)
+	case c.n == 0:
+		return 0, io.EOF
+	}
+	return c.n, nil
+}
+
+// ReadWith waits for octets and asks for the buffer only when the connection may be readable, so that an idle
+// connection holds none: get is called before each look, put takes the buffer back when nothing was there. The
+// buffer comes back with the count.
 func (c *Conn) ReadWith(get func() []byte, put func([]byte)) ([]byte, int, error) {
 	if c.raw == nil {
 		// one octet decides that there is something to do
@@ -98,12 +143,18 @@ func (c *Conn) ReadWith(get func() []byte, put func([]byte)) ([]byte, int, error
 		return p, 1, nil
 	}
 	var held []byte
-	n, err := c.read(nil, func() []byte {
-		if held == nil {
-			held = get()
+	err := c.raw.Read(func(fd uintptr) bool {
+		held = get()
+		c.p, c.get = held, nil
+		if c.recv(fd) {
+			return true
 		}
-		return held
-	}, true)
+		put(held)
+		held = nil
+		return false
+	})
+	c.p = nil
+	n, err := c.outcome(err)
 	if n == 0 && held != nil {
 		put(held)
 		held = nil
@@ -111,32 +162,46 @@ func (c *Conn) ReadWith(get func() []byte, put func([]byte)) ([]byte, int, error
 	return held, n, err
 }
 
-func (c *Conn) read(p []byte, get func() []byte, wait bool) (int, error) {
-	c.p, c.get, c.wait, c.n, c.errno = p, get, wait, 0, nil
-	err := c.raw.Read(c.call)
-	c.p, c.get = nil, nil
-	switch {
-	case err != nil:
-		return 0, err // deadline or closed
-	case c.errno == syscall.EAGAIN:
-		return 0, ErrWouldBlock
-	case c.errno != nil:
-		return 0, os.NewSyscallError("read", c.errno)
-	case c.n == 0 && len(p) != 0 || c.n == 0 && get != nil:
-		return 0, io.EOF
+// Write writes all of bufs with as few system calls as the socket allows, waiting until a deadline that is set
+// only when it has to wait. It uses bufs up: what is left of it was not written. n counts octets.
+func (c *Conn) Write(bufs *net.Buffers, patience time.Duration) (n int64, err error) {
+	if c.raw == nil {
+		_ = c.NC.SetWriteDeadline(time.Now().Add(patience)) // it fails only on a closed connection
+		return bufs.WriteTo(c.NC)
 	}
-	return c.n, nil
+	for len(*bufs) > 0 {
+		c.iov.load(bufs)
+		c.n, c.errno = 0, 0
+		err = c.raw.Control(c.writeNow)
+		if err == nil && c.errno == syscall.EAGAIN {
+			if c.NC.SetWriteDeadline(time.Now().Add(patience)) == nil { // else the next call says why
+				c.timed = true
+			}
+			err = c.raw.Write(c.writeWait)
+		}
+		c.iov.clear()
+		n += int64(c.n)
+		consume(bufs, c.n)
+		if err == nil && c.errno != 0 {
+			err = os.NewSyscallError("write", c.errno)
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
-// peekOnce looks whether anything, the end included, is waiting.
-func (c *Conn) peekOnce(fd uintptr) bool {
-	for {
-		n, _, err := syscall.Recvfrom(int(fd), c.one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		if err == syscall.EINTR {
-			continue
+// consume cuts n octets off the front.
+func consume(bufs *net.Buffers, n int) {
+	for len(*bufs) > 0 {
+		if b := (*bufs)[0]; n < len(b) {
+			(*bufs)[0] = b[n:]
+			return
 		}
-		c.live = n < 0 && err == syscall.EAGAIN
-		return true
+		n -= len((*bufs)[0])
+		(*bufs)[0] = nil
+		*bufs = (*bufs)[1:]
 	}
 }
 
@@ -150,7 +215,7 @@ func (c *Conn) Quiet() bool {
 		if !ok {
 			return true
 		}
-		s, ok := t.NetConn().(syscall.Conn)
+		s, ok := descriptor(t.NetConn())
 		if !ok {
 			return true
 		}
@@ -159,7 +224,7 @@ func (c *Conn) Quiet() bool {
 			return false
 		}
 	}
-	return raw.Read(c.peek) == nil && c.live
+	return raw.Control(c.on) == nil && c.errno == syscall.EAGAIN
 }
 
 // Abort ends the connection at once with a reset, so that a peer that has half a message never takes it

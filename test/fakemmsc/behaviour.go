@@ -73,8 +73,10 @@ type Answer func(r *Request) Reply
 // Accept is the well-behaved MMSC.
 func Accept() Behaviour { return Behaviour{Store: true} }
 
-// Die breaks after n octets of the body.
-func Die(how Break, n int) Behaviour { return Behaviour{Break: how, At: AtBody, After: n} }
+// Die breaks after n octets of the body; a shorter message is accepted.
+func Die(how Break, n int) Behaviour {
+	return Behaviour{Break: how, At: AtBody, After: n, Store: true}
+}
 
 // SwallowAndDie reads all, stores nothing, breaks.
 func SwallowAndDie(how Break) Behaviour { return Behaviour{Break: how, At: AtWhole} }

@@ -24,21 +24,21 @@ type loadResult struct {
 }
 
 const (
-	loadSockets = 8
-	loadBatch   = 64 // as many segments as the kernel takes at once
-	answerSize  = 512
+	loadBatch  = 64 // as many segments as the kernel takes at once
+	answerSize = 512
 )
 
-// loader asks from one socket. It must cost less than the server, or the server waits for it: questions go out by one system call
-// for a whole batch (UDP segmentation).
+// loader asks from one socket. It must cost less than the server, or the server waits for it.
 type loader struct {
 	fd          int
 	outstanding int
 	next        uint16
+	segments    bool   // a batch of questions goes out as one large datagram that the kernel cuts (UDP segmentation)
 	out         []byte // loadBatch questions
 	query       int    // octets of one
-	hdrs        [loadBatch]mmsghdr
-	iovs        [loadBatch]unix.Iovec
+	send, recv  [loadBatch]mmsghdr
+	sendv       [loadBatch]unix.Iovec
+	recvv       [loadBatch]unix.Iovec
 	in          []byte
 }
 
@@ -52,6 +52,8 @@ func loadMain(args []string) error {
 	addr := fs.String("addr", "", "the server")
 	n := fs.Int("n", 1000000, "answers to wait for")
 	window := fs.Int("window", 512, "questions outstanding")
+	sockets := fs.Int("sockets", 8, "sockets to ask from")
+	segments := fs.Bool("segments", false, "send batches by UDP segmentation")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -60,22 +62,22 @@ func loadMain(args []string) error {
 		return err
 	}
 	var all []*loader
-	for range loadSockets {
-		l, err := newLoader(to)
+	for range *sockets {
+		l, err := newLoader(to, *segments)
 		if err != nil {
 			return err
 		}
 		defer unix.Close(l.fd)
 		all = append(all, l)
 	}
-	r, err := drive(all, *n, max(1, *window/loadSockets))
+	r, err := drive(all, *n, max(1, *window / *sockets))
 	if err != nil {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
-func newLoader(to *net.UDPAddr) (*loader, error) {
+func newLoader(to *net.UDPAddr, segments bool) (*loader, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -86,16 +88,22 @@ func newLoader(to *net.UDPAddr) (*loader, error) {
 	}
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20) // without the right to it, the default serves
 	q := question()
-	if err := unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT, len(q)); err != nil {
-		return nil, fmt.Errorf("UDP_SEGMENT: %w", err)
+	if segments {
+		if err := unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT, len(q)); err != nil {
+			return nil, fmt.Errorf("UDP_SEGMENT: %w", err)
+		}
 	}
-	l := &loader{fd: fd, query: len(q), in: make([]byte, loadBatch*answerSize)}
-	for i := range l.hdrs {
-		l.out = append(l.out, q...)
-		l.iovs[i].Base = &l.in[i*answerSize]
-		l.iovs[i].SetLen(answerSize)
-		l.hdrs[i].hdr.Iov = &l.iovs[i]
-		l.hdrs[i].hdr.SetIovlen(1)
+	l := &loader{fd: fd, segments: segments, query: len(q), in: make([]byte, loadBatch*answerSize), out: make([]byte, loadBatch*len(q))}
+	for i := range loadBatch {
+		copy(l.out[i*len(q):], q)
+		l.sendv[i].Base = &l.out[i*len(q)]
+		l.sendv[i].SetLen(len(q))
+		l.send[i].hdr.Iov = &l.sendv[i]
+		l.send[i].hdr.SetIovlen(1)
+		l.recvv[i].Base = &l.in[i*answerSize]
+		l.recvv[i].SetLen(answerSize)
+		l.recv[i].hdr.Iov = &l.recvv[i]
+		l.recv[i].hdr.SetIovlen(1)
 	}
 	return l, nil
 }
@@ -116,22 +124,38 @@ func (l *loader) ask(n int) error {
 		binary.BigEndian.PutUint16(l.out[i*l.query:], l.next)
 		l.next++
 	}
-	for {
-		_, err := unix.Write(l.fd, l.out[:n*l.query])
-		if err == unix.EINTR {
-			continue
-		}
-		if err == unix.ECONNREFUSED {
+	for sent := 0; sent < n; {
+		k, err := l.write(sent, n)
+		switch err {
+		case nil:
+			sent += k
+			l.outstanding += k
+		case unix.EINTR, unix.EAGAIN:
+		case unix.ECONNREFUSED:
 			return errors.New("the server has gone")
+		default:
+			return err
 		}
-		l.outstanding += n
-		return err
 	}
+	return nil
+}
+
+// write sends the questions from..to-1 or the first of them and says how many.
+func (l *loader) write(from, to int) (int, error) {
+	if l.segments {
+		_, err := unix.Write(l.fd, l.out[from*l.query:to*l.query])
+		return to - from, err
+	}
+	n, _, e := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(l.fd), uintptr(unsafe.Pointer(&l.send[from])), uintptr(to-from), 0, 0, 0)
+	if e != 0 {
+		return 0, e
+	}
+	return int(n), nil
 }
 
 // collect takes the answers that are there.
 func (l *loader) collect() (int, error) {
-	n, _, e := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(l.fd), uintptr(unsafe.Pointer(&l.hdrs[0])), loadBatch, unix.MSG_DONTWAIT, 0, 0)
+	n, _, e := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(l.fd), uintptr(unsafe.Pointer(&l.recv[0])), loadBatch, unix.MSG_DONTWAIT, 0, 0)
 	switch e {
 	case 0:
 	case unix.EAGAIN, unix.EINTR:
@@ -141,8 +165,8 @@ func (l *loader) collect() (int, error) {
 	}
 	for i := range int(n) {
 		a := l.in[i*answerSize:]
-		if l.hdrs[i].n < 40 || a[2]&0x84 != 0x84 || a[3]&15 != 0 || a[7] != 1 || a[11] != 1 {
-			return 0, fmt.Errorf("wrong answer: %x", a[:min(int(l.hdrs[i].n), answerSize)])
+		if l.recv[i].n < 40 || a[2]&0x84 != 0x84 || a[3]&15 != 0 || a[7] != 1 || a[11] != 1 {
+			return 0, fmt.Errorf("wrong answer: %x", a[:min(int(l.recv[i].n), answerSize)])
 		}
 	}
 	l.outstanding -= int(n)
@@ -152,14 +176,13 @@ func (l *loader) collect() (int, error) {
 // stalled is how long without any answer what is outstanding counts as lost.
 const stalled = 300 * time.Millisecond
 
-// drive keeps a window full on every socket until enough answers have come.
+// drive keeps a window full on every socket until enough answers have come. It never sleeps: to wake it would be the server's work.
 func drive(all []*loader, want, window int) (r loadResult, err error) {
 	begin := time.Now()
 	last := begin
-	fds := make([]unix.PollFd, len(all))
 	for r.Answers < want {
 		got := 0
-		for i, l := range all {
+		for _, l := range all {
 			n, err := l.collect()
 			if err != nil {
 				return r, err
@@ -171,14 +194,10 @@ func drive(all []*loader, want, window int) (r loadResult, err error) {
 					return r, err
 				}
 			}
-			fds[i] = unix.PollFd{Fd: int32(l.fd), Events: unix.POLLIN}
 		}
 		if r.Answers += got; got > 0 {
 			last = time.Now()
 			continue
-		}
-		if _, err := unix.Poll(fds, int(stalled/time.Millisecond)); err != nil && err != unix.EINTR {
-			return r, err
 		}
 		if time.Since(last) >= stalled {
 			for _, l := range all {

@@ -28,6 +28,8 @@ import (
 type bench struct {
 	ours, self, scratch, only string
 	rounds, queries, window   int
+	sockets                   int
+	segments                  bool
 	serverCPU, loadCPU        string
 }
 
@@ -56,6 +58,8 @@ func run(args []string) error {
 	fs.IntVar(&b.rounds, "rounds", 3, "interleaved rounds")
 	fs.IntVar(&b.queries, "n", 2000000, "queries in a round")
 	fs.IntVar(&b.window, "window", 1024, "queries outstanding")
+	fs.IntVar(&b.sockets, "sockets", 32, "sockets that the load asks from: clients")
+	fs.BoolVar(&b.segments, "segments", false, "the load sends by UDP segmentation: cheaper for it, so that a faster server is still kept busy")
 	fs.StringVar(&b.ours, "mmsrouter", "./mmsrouter", "the router's program (make build)")
 	fs.StringVar(&b.only, "only", "", "only peers with one of these words in their name, by commas")
 	if err := fs.Parse(args); err != nil {
@@ -84,7 +88,7 @@ func (b *bench) all() (err error) {
 		}
 	}
 	fmt.Printf("%s; server on processor %q, load on %q\n", measure.Machine(), b.serverCPU, b.loadCPU)
-	cpu := measure.NewTable(fmt.Sprintf("CPU seconds per million A queries with EDNS, %d outstanding, %d rounds of %d", b.window, b.rounds, b.queries),
+	cpu := measure.NewTable(fmt.Sprintf("CPU seconds per million A queries with EDNS, %d outstanding from %d sockets, %d rounds of %d", b.window, b.sockets, b.rounds, b.queries),
 		"CPU s per million", "NSD", "all", "user", "system")
 	other := measure.NewTable("the same rounds", "", "", "thousand answers a second", "lost", "peak memory, MiB")
 	running := b.start()
@@ -187,7 +191,8 @@ func (b *bench) round(p server, counted bool, cpu, other *measure.Table) error {
 
 // load runs a load process to its end.
 func (b *bench) load(addr string, n int) (r loadResult, err error) {
-	name, args := b.self, []string{"load", "-addr", addr, "-n", strconv.Itoa(n), "-window", strconv.Itoa(b.window)}
+	name, args := b.self, []string{"load", "-addr", addr, "-n", strconv.Itoa(n), "-window", strconv.Itoa(b.window),
+		"-sockets", strconv.Itoa(b.sockets), fmt.Sprintf("-segments=%v", b.segments)}
 	if b.loadCPU != "" {
 		name, args = "taskset", append([]string{"-c", b.loadCPU, b.self}, args...)
 	}

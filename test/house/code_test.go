@@ -1,0 +1,100 @@
+package house_test
+
+import (
+	"bytes"
+	"go/ast"
+	"go/format"
+	"go/parser"
+	"go/token"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var metricName = regexp.MustCompile(`^mmsrouter_(app|admin|cluster|dns|drill|fence|handset|healthcheck|mmsc|proxy|router)_[a-z][a-z0-9_]*$`)
+
+// contracted metrics whose names the design fixes outside the form.
+var contracted = map[string]bool{"mmsrouter_mmsc_up": true}
+
+func TestCodeKeepsTheRules(t *testing.T) {
+	sources(t, func(path string, content []byte) {
+		if !strings.HasSuffix(path, ".go") {
+			return
+		}
+		set := token.NewFileSet()
+		f, err := parser.ParseFile(set, path, content, parser.ParseComments)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if tidy, err := format.Source(content); err != nil || !bytes.Equal(tidy, content) {
+			t.Errorf("%s is not as gofmt writes it", path)
+		}
+		if strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "test/") {
+			return
+		}
+		at := func(n ast.Node) string { return set.Position(n.Pos()).String() }
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				if n.Recv == nil && n.Name.Name == "init" {
+					t.Errorf("%s: an init function; what it does belongs into New", at(n))
+				}
+			case *ast.SelectorExpr:
+				forbidden(t, path, at(n), n)
+			case *ast.CompositeLit:
+				metric(t, at(n), n)
+			}
+			return true
+		})
+	})
+}
+
+func forbidden(t *testing.T, path, at string, n *ast.SelectorExpr) {
+	pkg, ok := n.X.(*ast.Ident)
+	if !ok || pkg.Obj != nil {
+		return
+	}
+	switch pkg.Name + "." + n.Sel.Name {
+	case "os.Exit", "log.Fatal", "log.Fatalf", "log.Fatalln":
+		if path != "cmd/mmsrouter/main.go" {
+			t.Errorf("%s: only main ends the process", at)
+		}
+	case "time.Sleep":
+		t.Errorf("%s: a wait takes a context or a timer", at)
+	case "prometheus.DefaultRegisterer", "prometheus.MustRegister", "promauto.NewCounter":
+		t.Errorf("%s: metrics take a Registerer", at)
+	case "slog.Default", "slog.SetDefault", "slog.Info", "slog.Warn", "slog.Error", "slog.Debug":
+		t.Errorf("%s: the logger is passed in", at)
+	}
+}
+
+// metric checks the names in prometheus.…Opts literals.
+func metric(t *testing.T, at string, n *ast.CompositeLit) {
+	sel, ok := n.Type.(*ast.SelectorExpr)
+	if !ok || !strings.HasSuffix(sel.Sel.Name, "Opts") {
+		return
+	}
+	if pkg, ok := sel.X.(*ast.Ident); !ok || pkg.Name != "prometheus" {
+		return
+	}
+	for _, e := range n.Elts {
+		kv, ok := e.(*ast.KeyValueExpr)
+		if !ok {
+			continue
+		}
+		key, ok := kv.Key.(*ast.Ident)
+		if !ok {
+			continue
+		}
+		lit, ok := kv.Value.(*ast.BasicLit)
+		if !ok || key.Name != "Name" {
+			continue
+		}
+		name, err := strconv.Unquote(lit.Value)
+		if err != nil || !metricName.MatchString(name) && !contracted[name] {
+			t.Errorf("%s: metric %s: want mmsrouter_<room>_<thing>_<unit>", at, lit.Value)
+		}
+	}
+}
