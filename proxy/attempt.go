@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -56,7 +55,7 @@ func (x *exchange) try(up *upstream, begun time.Time) (phase Phase, why string, 
 		}
 	}()
 	for fresh := false; ; fresh = true {
-		c, err := x.connect(up, begun, fresh)
+		c, err := up.get(begun, x.set.Timeouts.Connect, fresh)
 		if err != nil {
 			var te *tlsError
 			if errors.As(err, &te) {
@@ -76,12 +75,6 @@ func (x *exchange) try(up *upstream, begun time.Time) (phase Phase, why string, 
 		}
 		return phase, why, c.reused
 	}
-}
-
-func (x *exchange) connect(up *upstream, now time.Time, fresh bool) (*upConn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), x.set.Timeouts.Connect)
-	defer cancel()
-	return up.get(ctx, now, fresh)
 }
 
 // speak sends the request on a connection and reads the answer.
@@ -265,12 +258,11 @@ var (
 // a look each second tells whether it has answered instead.
 func (x *exchange) write(c *upConn, bufs [][]byte) error {
 	x.bufs = bufs[:0]
-	nb := net.Buffers(bufs)
+	x.out = net.Buffers(bufs)
 	stalled := time.Duration(0)
 	for {
 		step := min(time.Second, x.set.Timeouts.Write-stalled)
-		_ = c.NC.SetWriteDeadline(time.Now().Add(step)) // it fails only on a closed connection
-		n, err := nb.WriteTo(c.NC)
+		n, err := c.Write(&x.out, step)
 		if err == nil {
 			return nil
 		}

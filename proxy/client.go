@@ -268,7 +268,7 @@ func (cl *client) readHead(set *settings) bool {
 		if p.draining.Load() || cl.aborted.Load() {
 			return false
 		}
-		buf, n, err := cl.c.ReadWith(p.store.Get, p.store.Put)
+		buf, n, err := cl.c.ReadWith(p.store)
 		cl.waiting.Store(false)
 		if err != nil {
 			return false // idle for too long, closed, or reset between requests: nobody waits for an answer

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"io"
-	"net"
 	"strconv"
 	"time"
 
@@ -13,9 +12,8 @@ import (
 
 // toClient writes to the client with the time-out of one stalled write. False: the client is gone.
 func (x *exchange) toClient(bufs ...[]byte) bool {
-	_ = x.cl.nc.SetWriteDeadline(time.Now().Add(x.set.Timeouts.Client)) // it fails only on a closed connection
-	nb := net.Buffers(bufs)
-	if _, err := nb.WriteTo(x.cl.nc); err != nil {
+	x.out = append(x.few[:0], bufs...)
+	if _, err := x.cl.c.Write(&x.out, x.set.Timeouts.Client); err != nil {
 		x.alive = false
 		return false
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"net"
 	"strings"
 	"time"
 
@@ -52,6 +53,8 @@ type exchange struct {
 	mark      int    // number for X-Mmsrouter-Attempt
 	headBuf   []byte // head to the MMSC or to the client
 	bufs      [][]byte
+	out       net.Buffers // what is being written
+	few       [4][]byte
 	scratch   [][]byte
 	ans, kept answer
 	keptBy    *upstream

@@ -190,7 +190,7 @@ func (u *upstream) full(inFlight int) bool {
 }
 
 // get gives a connection: a kept one that is checked to be open and silent, else a new one.
-func (u *upstream) get(ctx context.Context, now time.Time, fresh bool) (*upConn, error) {
+func (u *upstream) get(now time.Time, patience time.Duration, fresh bool) (*upConn, error) {
 	for !fresh {
 		u.mu.Lock()
 		n := len(u.idle)
@@ -208,6 +208,8 @@ func (u *upstream) get(ctx context.Context, now time.Time, fresh bool) (*upConn,
 		}
 		_ = ic.c.NC.Close() // nothing is under way on it
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	nc, err := u.dial(ctx)
 	if err != nil {
 		return nil, err

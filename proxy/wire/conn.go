@@ -26,15 +26,14 @@ type Conn struct {
 
 	// the operation under way, for the callbacks that are made once
 	p     []byte
-	get   func() []byte
+	pool  Buffers
 	n     int
 	errno syscall.Errno
 	one   [1]byte
 	iov   vector
-	timed bool // a write deadline is set
 
-	readWait, writeWait   func(fd uintptr) bool
-	readNow, writeNow, on func(fd uintptr)
+	readWait, poolWait, writeWait func(fd uintptr) bool
+	readNow, writeNow, look       func(fd uintptr)
 }
 
 // NewConn wraps a connection.
@@ -44,10 +43,11 @@ func NewConn(nc net.Conn) *Conn {
 		c.raw, _ = s.SyscallConn() // it fails only for a nil connection
 	}
 	c.readNow = func(fd uintptr) { c.recv(fd) }
-	c.readWait = func(fd uintptr) bool { return c.recv(fd) }
+	c.readWait = c.recv
 	c.writeNow = func(fd uintptr) { c.send(fd) }
-	c.writeWait = func(fd uintptr) bool { return c.send(fd) }
-	c.on = func(fd uintptr) { c.n, c.errno = peek(fd, &c.one[0]) }
+	c.writeWait = c.send
+	c.poolWait = c.recvPooled
+	c.look = func(fd uintptr) { c.n, c.errno = peek(fd, &c.one[0]) }
 	return c
 }
 
@@ -63,9 +63,6 @@ func descriptor(nc net.Conn) (syscall.Conn, bool) {
 
 // recv is one read; false: nothing is there.
 func (c *Conn) recv(fd uintptr) bool {
-	if c.get != nil {
-		c.p = c.get()
-	}
 	for {
 		if c.n, c.errno = read(fd, c.p); c.errno != syscall.EINTR {
 			return c.errno != syscall.EAGAIN
@@ -97,7 +94,7 @@ func (c *Conn) TryRead(p []byte) (int, error) {
 	if c.raw == nil {
 		return 0, ErrWouldBlock
 	}
-	c.p, c.get = p, nil
+	c.p = p
 	err := c.raw.Control(c.readNow)
 	c.p = nil
 	return c.outcome(err)
@@ -108,7 +105,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if c.raw == nil {
 		return c.NC.Read(p)
 	}
-	c.p, c.get = p, nil
+	c.p = p
 	err := c.raw.Read(c.readWait)
 	c.p = nil
 	return c.outcome(err)
@@ -128,38 +125,45 @@ func (c *Conn) outcome(err error) (int, error) {
 	return c.n, nil
 }
 
-// ReadWith waits for octets and asks for the buffer only when the connection may be readable, so that an idle
-// connection holds none: get is called before each look, put takes the buffer back when nothing was there. The
-// buffer comes back with the count.
-func (c *Conn) ReadWith(get func() []byte, put func([]byte)) ([]byte, int, error) {
+// Buffers gives out buffers and takes them back.
+type Buffers interface {
+	Get() []byte
+	Put(b []byte)
+}
+
+// ReadWith waits for octets and takes a buffer only when the connection may be readable, so that an idle connection
+// holds none. The buffer comes back with the count; without octets it has gone back already.
+func (c *Conn) ReadWith(pool Buffers) ([]byte, int, error) {
 	if c.raw == nil {
 		// one octet decides that there is something to do
 		n, err := c.NC.Read(c.one[:])
 		if n == 0 {
 			return nil, 0, err
 		}
-		p := get()
+		p := pool.Get()
 		p[0] = c.one[0]
 		return p, 1, nil
 	}
-	var held []byte
-	err := c.raw.Read(func(fd uintptr) bool {
-		held = get()
-		c.p, c.get = held, nil
-		if c.recv(fd) {
-			return true
-		}
-		put(held)
-		held = nil
-		return false
-	})
-	c.p = nil
-	n, err := c.outcome(err)
+	c.pool = pool
+	n, err := c.outcome(c.raw.Read(c.poolWait))
+	held := c.p
+	c.p, c.pool = nil, nil
 	if n == 0 && held != nil {
-		put(held)
+		pool.Put(held)
 		held = nil
 	}
 	return held, n, err
+}
+
+// recvPooled is recv with a buffer taken for the look.
+func (c *Conn) recvPooled(fd uintptr) bool {
+	c.p = c.pool.Get()
+	if c.recv(fd) {
+		return true
+	}
+	c.pool.Put(c.p)
+	c.p = nil
+	return false
 }
 
 // Write writes all of bufs with as few system calls as the socket allows, waiting until a deadline that is set
@@ -174,9 +178,7 @@ func (c *Conn) Write(bufs *net.Buffers, patience time.Duration) (n int64, err er
 		c.n, c.errno = 0, 0
 		err = c.raw.Control(c.writeNow)
 		if err == nil && c.errno == syscall.EAGAIN {
-			if c.NC.SetWriteDeadline(time.Now().Add(patience)) == nil { // else the next call says why
-				c.timed = true
-			}
+			_ = c.NC.SetWriteDeadline(time.Now().Add(patience)) // it fails only on a closed connection, as the next call will
 			err = c.raw.Write(c.writeWait)
 		}
 		c.iov.clear()
@@ -224,7 +226,7 @@ func (c *Conn) Quiet() bool {
 			return false
 		}
 	}
-	return raw.Control(c.on) == nil && c.errno == syscall.EAGAIN
+	return raw.Control(c.look) == nil && c.errno == syscall.EAGAIN
 }
 
 // Abort ends the connection at once with a reset, so that a peer that has half a message never takes it
