@@ -78,7 +78,7 @@ func TestParseAddress(t *testing.T) {
 		{"EUI-48 with dashes", "00-00-5e-00-53-2a", "00-00-5e-00-53-2a"},
 		{"EUI-48 with colons", "00:00:5E:00:53:2A", "00-00-5e-00-53-2a"},
 		{"EUI-64 with dashes", "00-00-5E-EF-10-00-00-2A", "00-00-5e-ef-10-00-00-2a"},
-		{"eight groups with colons are IPv6", "00:00:5e:ef:10:00:00:2a", "0:0:5e:ef:10::2a"},
+		{"eight groups with colons are IPv6", "00:00:5e:ef:10:00:00:2a", "::5e:ef:10:0:0:2a"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, err := router.ParseAddress(c.in)
