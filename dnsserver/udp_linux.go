@@ -69,21 +69,21 @@ type mmsghdr struct {
 	n   uint32
 }
 
-// batch is the scratch space of one socket. Queries are answered in place: the header that received a query, address
-// and all, sends its answer.
+// batch is the scratch space of one socket. Queries are answered in place: the buffer and the address that received a query send
+// its answer.
 type batch struct {
 	raw      syscall.RawConn
 	got      int
 	err      error
 	receive  func(fd uintptr) bool
 	transmit func(fd uintptr) bool
-	from, to int // the run of headers to send
 
 	hdrs [batchSize]mmsghdr
 	iovs [batchSize]unix.Iovec
 	addr [batchSize]unix.RawSockaddrInet6 // IPv4 fits in
-	ctl  [][controlSize]byte              // only where the local address matters
+	ctl  [batchSize][controlSize]byte     // the local address, where it matters, and how to cut a group
 	bufs []byte
+	out  outbox
 }
 
 func (u *udpSocket) prepare() error {
@@ -94,7 +94,6 @@ func (u *udpSocket) prepare() error {
 	u.raw = raw
 	u.bufs = make([]byte, batchSize*slotSize)
 	if u.any {
-		u.ctl = make([][controlSize]byte, batchSize)
 		if err := control(raw, packetInfo); err != nil {
 			return fmt.Errorf("IP_PKTINFO: %w", err)
 		}
@@ -116,10 +115,14 @@ func (u *udpSocket) prepare() error {
 		return u.err != unix.EAGAIN
 	}
 	u.transmit = func(fd uintptr) bool {
-		u.got, u.err = mmsg(unix.SYS_SENDMMSG, fd, u.hdrs[u.from:u.to])
+		u.got, u.err = mmsg(unix.SYS_SENDMMSG, fd, u.out.pending)
 		return u.err != unix.EAGAIN
 	}
-	return nil
+	return control(raw, func(fd int) error {
+		// A kernel before 4.18 doesn't know it: then each answer is sent by itself.
+		u.out.segments = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT, 0) == nil
+		return nil
+	})
 }
 
 // packetInfo asks for the local address of each datagram.
@@ -181,44 +184,26 @@ func (u *udpSocket) serve(ctx context.Context, s *Server) error {
 	}
 }
 
-// answer answers the n queries received and sends in runs between those that get none.
+// answer answers the n queries received.
 func (u *udpSocket) answer(h *handler, n int) {
-	start := 0
+	u.out.reset()
 	for i := range n {
-		m := 0
-		if u.hdrs[i].hdr.Flags&unix.MSG_TRUNC == 0 {
-			slot := u.bufs[i*slotSize : (i+1)*slotSize : (i+1)*slotSize]
-			m = h.answerUDP(slot, int(u.hdrs[i].n), u.source(i))
+		if u.hdrs[i].hdr.Flags&unix.MSG_TRUNC != 0 {
+			continue // larger than any query
 		}
+		slot := u.bufs[i*slotSize : (i+1)*slotSize : (i+1)*slotSize]
+		m := h.answerUDP(slot, int(u.hdrs[i].n), u.source(i))
 		if m == 0 {
-			u.send(h, start, i)
-			start = i + 1
 			continue
 		}
-		u.iovs[i].SetLen(m)
 		if u.any {
 			u.replyFrom(i)
 		}
+		u.out.add(u, i, m)
 	}
-	u.send(h, start, n)
+	u.send(h)
 	for i := range n {
 		u.rearm(i)
-	}
-}
-
-// send sends the answers from..to-1. One that the system refuses (no route, a firewall) is counted and left out.
-func (u *udpSocket) send(h *handler, from, to int) {
-	for from < to {
-		u.from, u.to = from, to
-		if err := u.raw.Write(u.transmit); err != nil {
-			return // closed: Run is ending
-		}
-		if u.err != nil {
-			h.count.sendFail.Add(1)
-			from++
-			continue
-		}
-		from += max(u.got, 1)
 	}
 }
 
@@ -241,6 +226,7 @@ func (u *udpSocket) replyFrom(i int) {
 	}
 	c := (*unix.Cmsghdr)(unsafe.Pointer(&u.ctl[i][0]))
 	data := u.ctl[i][unix.CmsgLen(0):]
+	h.SetControllen(unix.CmsgSpace(int(c.Len) - unix.CmsgLen(0)))
 	switch {
 	case c.Level == unix.IPPROTO_IP && c.Type == unix.IP_PKTINFO:
 		binary.NativeEndian.PutUint32(data, 0)
