@@ -227,14 +227,12 @@ func (t traffic) Fate(id string) []admin.Fate {
 	for _, r := range records {
 		f := admin.Fate{Time: r.Time, TransactionID: r.Transaction, MessageID: r.MessageID, Client: r.Client, Subscriber: r.Identity,
 			PDU: r.PDU, Target: r.Target, Octets: r.Octets, Whole: r.Whole, Result: r.Result, HTTPStatus: r.Status, Answer: r.Answer,
-			Milliseconds: milliseconds(r.Took), Attempts: []admin.Attempt{}}
+			Milliseconds: r.MS, Attempts: []admin.Attempt{}}
 		for _, at := range r.Attempts {
 			f.Attempts = append(f.Attempts, admin.Attempt{MMSC: at.MMSC, Phase: at.Phase, Result: at.Result, Octets: at.Octets,
-				Milliseconds: milliseconds(at.Took)})
+				Milliseconds: at.MS})
 		}
 		out = append(out, f)
 	}
 	return out
 }
-
-func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

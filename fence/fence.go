@@ -66,8 +66,8 @@ type entry struct {
 	answer []byte
 	born   time.Time
 	abort  func()        // breaks the upload; called without the lock
-	settle chan struct{} // closed when the phase becomes answered or gone
-	moved  chan struct{} // closed when the phase leaves uploading
+	settle chan struct{} // closed when the phase becomes answered or gone; made by the first who waits
+	moved  chan struct{} // closed when the phase leaves uploading; likewise
 	taken  bool          // a newer submission wants the upload to end
 }
 
@@ -126,6 +126,9 @@ func (f *Fence) Enter(key string, now time.Time, wait time.Duration, abort func(
 			return nil, &Prior{f: f, e: e}
 		}
 		e.taken = true
+		if e.moved == nil {
+			e.moved = make(chan struct{})
+		}
 		stop, moved := e.abort, e.moved
 		s.mu.Unlock()
 		stop()
@@ -161,7 +164,7 @@ func (f *Fence) Replace(key string, now time.Time, abort func()) *Ticket {
 
 // enter puts a new entry; the lock is held.
 func (s *shard) enter(f *Fence, key string, now time.Time, abort func()) *Ticket {
-	e := &entry{key: key, born: now, abort: abort, settle: make(chan struct{}), moved: make(chan struct{})}
+	e := &entry{key: key, born: now, abort: abort}
 	if old := s.ring[s.next]; old != nil && s.entries[old.key] == old {
 		delete(s.entries, old.key)
 	}
@@ -184,7 +187,7 @@ func (t *Ticket) Whole(length int64, digest uint64) bool {
 		return false
 	}
 	t.e.phase, t.e.length, t.e.digest = whole, length, digest
-	close(t.e.moved)
+	wake(t.e.moved)
 	return true
 }
 
@@ -211,12 +214,19 @@ func (t *Ticket) end(p phase, answer []byte) {
 		return
 	}
 	if e.phase == uploading {
-		close(e.moved)
+		wake(e.moved)
 	}
 	e.phase, e.answer, e.abort = p, answer, nil
-	close(e.settle)
+	wake(e.settle)
 	if p == gone && s.entries[e.key] == e {
 		delete(s.entries, e.key) // the ring's slot ages out by itself
+	}
+}
+
+// wake tells those who wait, if anybody does.
+func wake(c chan struct{}) {
+	if c != nil {
+		close(c)
 	}
 }
 
@@ -225,16 +235,19 @@ func (t *Ticket) end(p phase, answer []byte) {
 func (p *Prior) Answer(wait time.Duration, length int64, digest uint64) []byte {
 	s := p.f.of(p.e.key)
 	s.mu.Lock()
-	same := p.e.length == length && p.e.digest == digest
-	s.mu.Unlock()
-	if !same {
-		return nil
-	}
-	if !within(p.e.settle, wait) {
-		return nil
-	}
-	s.mu.Lock()
 	defer s.mu.Unlock()
+	if p.e.length != length || p.e.digest != digest {
+		return nil
+	}
+	if p.e.phase == whole {
+		if p.e.settle == nil {
+			p.e.settle = make(chan struct{})
+		}
+		settle := p.e.settle
+		s.mu.Unlock()
+		within(settle, wait)
+		s.mu.Lock()
+	}
 	if p.e.phase != answered {
 		return nil
 	}

@@ -51,7 +51,7 @@ func openAccessLog(path string, m *metrics, log *slog.Logger) (*accessLog, error
 }
 
 // add queues one line.
-func (l *accessLog) add(r *Record) {
+func (l *accessLog) add(line []byte) {
 	l.mu.Lock()
 	if len(l.pending) > logMost {
 		l.mu.Unlock()
@@ -59,7 +59,7 @@ func (l *accessLog) add(r *Record) {
 		return
 	}
 	before := len(l.pending)
-	l.pending = r.appendJSON(l.pending)
+	l.pending = append(l.pending, line...)
 	full := before < logBatch && len(l.pending) >= logBatch
 	l.mu.Unlock()
 	if full {

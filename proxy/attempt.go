@@ -22,9 +22,9 @@ func (x *exchange) attempt(up *upstream) Phase {
 	begun := time.Now()
 	x.sent = 0
 	x.ans.free(x.p.store)
-	phase, why, stale := x.try(up, begun)
+	phase, why, stale := x.tryOnce(up, begun)
 	up.stats.attempts[phase].Add(1)
-	x.attempts = append(x.attempts, Attempt{MMSC: up.Name, Phase: phase.String(), Result: why, Octets: x.sent, Took: time.Since(begun)})
+	x.attempts = append(x.attempts, try{up.Name, phase, why, x.sent, time.Since(begun)})
 	switch phase {
 	case PhaseConnect, PhaseTLS, PhaseAbsent, PhaseAmbiguous, PhaseCut:
 		x.p.opt.Observe(up.Name, false, phase.String()+": "+why)
@@ -38,9 +38,9 @@ func (x *exchange) attempt(up *upstream) Phase {
 	return phase
 }
 
-// try is one attempt. A kept connection that turns out closed before the upload was whole is replaced by a
+// tryOnce is one attempt. A kept connection that turns out closed before the upload was whole is replaced by a
 // fresh one: nothing can have been committed on it, and the MMSC itself has not failed yet.
-func (x *exchange) try(up *upstream, begun time.Time) (phase Phase, why string, stale bool) {
+func (x *exchange) tryOnce(up *upstream, begun time.Time) (phase Phase, why string, stale bool) {
 	wait := x.set.Timeouts.Queue
 	if !x.deadline.IsZero() {
 		wait = min(wait, x.deadline.Sub(begun))

@@ -35,6 +35,7 @@ type client struct {
 	req   wire.Request
 	x     exchange
 
+	abort   func()                 // abortUpload, made once
 	waiting atomic.Bool            // idle between requests
 	aborted atomic.Bool            // a newer twin, or the end of the program, wants the upload to stop
 	current atomic.Pointer[upConn] // the attempt under way
@@ -60,6 +61,7 @@ func (p *Proxy) accept(ctx context.Context, l net.Listener, wg *sync.WaitGroup) 
 		}
 		p.m.accepted.Add(1)
 		cl := &client{p: p, nc: nc}
+		cl.abort = cl.abortUpload
 		if !p.admit(cl) {
 			continue
 		}

@@ -25,7 +25,7 @@ func (x *exchange) deliver(a *answer, up *upstream) {
 	x.by, x.status = up.stats, a.resp.Status
 	x.result = resultOf(a)
 	if n := len(x.attempts); n > 0 {
-		x.words = x.attempts[n-1].Result
+		x.words = x.attempts[n-1].result
 	}
 	x.learn(a, up.Name)
 	if x.ticket != nil && a.done && (x.result == Answered || x.result == Permanent) && a.pdu.HasResponse {

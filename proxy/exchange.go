@@ -48,7 +48,7 @@ type exchange struct {
 	ticket    *fence.Ticket
 	fenceKey  string
 	whole     bool // the fence has let the upload become whole
-	attempts  []Attempt
+	attempts  []try
 	ambiguous int    // attempts whose result is unknown
 	mark      int    // number for X-Mmsrouter-Attempt
 	headBuf   []byte // head to the MMSC or to the client
@@ -58,6 +58,7 @@ type exchange struct {
 	scratch   [][]byte
 	ans, kept answer
 	keptBy    *upstream
+	line      []byte // for the access log
 	frame     []byte // chunk size line towards the MMSC
 	sent      int64  // octets of the body written in this attempt
 	begunLast bool   // the write with the body's last octet has begun in this attempt
@@ -107,6 +108,7 @@ func (x *exchange) run(cl *client, set *settings) bool {
 func (x *exchange) reset(cl *client, set *settings) {
 	keepAns, keepKept := x.ans, x.kept
 	*x = exchange{p: cl.p, cl: cl, set: set, start: time.Now(), headBuf: x.headBuf[:0], bufs: x.bufs, scratch: x.scratch,
+		line: x.line, frame: x.frame, attempts: x.attempts[:0],
 		dec: x.dec, ans: keepAns, kept: keepKept, by: cl.p.m.none, result: Rejected, alive: cl.req.KeepAlive}
 	cl.r += cl.req.Size
 	x.body.Init(cl.p.store, int64(set.MaxMessage), false) // so that Free is always in order
@@ -351,21 +353,15 @@ func (x *exchange) finish() {
 	if x.ticket != nil {
 		x.ticket.Drop() // after an Answer it does nothing
 	}
-	size, whole := x.body.Size(), x.body.Whole()
-	rec := &Record{Time: x.start, Client: cl.text, Identity: maskIdentity(x.identity, x.set.AccessLog.Unmask),
-		PDU: pduLabel(pduSlot(x.get, x.pdu.Type)), Transaction: string(x.pdu.TransactionID), MessageID: x.messageID,
-		Target: string(cl.req.Method) + " " + string(x.target), Octets: size, Whole: whole, Attempts: x.attempts,
-		Result: x.result.String(), Status: x.status, Answer: x.words, Took: time.Since(x.start)}
-	x.free()
-	x.by.messages[pduSlot(x.get, x.pdu.Type)][x.result].Add(1)
-	x.p.m.seconds.Observe(rec.Took.Seconds())
-	x.p.fates.add(rec)
+	took := time.Since(x.start)
+	x.line = x.appendRecord(x.line[:0], took)
+	x.p.fates.add(x.line)
 	if x.p.access != nil {
-		x.p.access.add(rec)
+		x.p.access.add(x.line)
 	}
-	x.attempts = nil
-	x.pdu = mms.Head{}
-	x.ticket = nil
+	x.by.messages[pduSlot(x.get, x.pdu.Type)][x.result].Add(1)
+	x.p.m.seconds.Observe(took.Seconds())
+	x.free()
 	// octets that came behind the request are the beginning of the next
 	cl.release()
 	if len(cl.later) > 0 && x.alive {

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"bytes"
+	"encoding/json"
 	"strconv"
 	"strings"
 	"sync"
@@ -10,115 +12,136 @@ import (
 	"github.com/mmsrouter/mmsrouter/mms"
 )
 
-// Attempt is one try at one MMSC, for the access log and for fate.
+// Attempt is one try at one MMSC.
 type Attempt struct {
-	MMSC   string        `json:"mmsc"`
-	Phase  string        `json:"phase"`  // how it ended, see Phase
-	Result string        `json:"result"` // the status or the error in words
-	Octets int64         `json:"octets"` // of the body, written to the MMSC
-	Took   time.Duration `json:"took"`
+	MMSC   string  `json:"mmsc"`
+	Phase  string  `json:"phase"`  // how it ended, see Phase
+	Result string  `json:"result"` // the status or the error in words
+	Octets int64   `json:"octets"` // of the body, written to the MMSC
+	MS     float64 `json:"ms"`     // milliseconds
 }
 
-// Record is one message's fate.
+// Record is one message's fate: a line of the access log.
 type Record struct {
-	Time        time.Time     `json:"time"`
-	Client      string        `json:"client"`
-	Identity    string        `json:"identity"` // masked unless access_log.unmask
-	PDU         string        `json:"pdu"`
-	Transaction string        `json:"transaction"`
-	MessageID   string        `json:"message_id,omitempty"` // from the MMSC's answer
-	Target      string        `json:"target"`               // method and path
-	Octets      int64         `json:"octets"`               // of the upload, as far as it was read
-	Whole       bool          `json:"whole"`                // the upload came to its end
-	Attempts    []Attempt     `json:"attempts"`
-	Result      string        `json:"result"`
-	Status      int           `json:"status"` // HTTP status sent to the client; 0: none
-	Answer      string        `json:"answer"` // the answer in words
-	Took        time.Duration `json:"took"`
+	Time        time.Time `json:"time"`
+	Client      string    `json:"client"`
+	Identity    string    `json:"identity"` // masked unless access_log.unmask
+	PDU         string    `json:"pdu"`
+	Transaction string    `json:"transaction"`
+	MessageID   string    `json:"message_id"` // from the MMSC's answer
+	Target      string    `json:"target"`     // method and path
+	Octets      int64     `json:"octets"`     // of the upload, as far as it was read
+	Whole       bool      `json:"whole"`      // the upload came to its end
+	Attempts    []Attempt `json:"attempts"`
+	Result      string    `json:"result"`
+	Status      int       `json:"status"` // HTTP status sent to the client; 0: none
+	Answer      string    `json:"answer"` // the answer in words
+	MS          float64   `json:"ms"`     // milliseconds
 }
 
-// fates is a bounded ring of records. Writing is cheap; a look-up walks the ring.
+// fates is a bounded ring of access log lines, kept as octets: writing one costs a copy and no allocation once
+// the ring is full, and the garbage collector has nothing to follow. A look-up reads them all.
 type fates struct {
 	mu   sync.Mutex
-	ring []*Record
+	ring [][]byte
 	next int
 }
 
-func newFates(n int) *fates { return &fates{ring: make([]*Record, n)} }
+func newFates(n int) *fates { return &fates{ring: make([][]byte, n)} }
 
-func (f *fates) add(r *Record) {
+func (f *fates) add(line []byte) {
 	f.mu.Lock()
-	f.ring[f.next] = r
+	f.ring[f.next] = append(f.ring[f.next][:0], line...)
 	f.next = (f.next + 1) % len(f.ring)
 	f.mu.Unlock()
 }
 
 // find gives the records of a transaction or message id, the youngest first, at most 100.
 func (f *fates) find(id string) []Record {
+	id = strings.Trim(id, "<>")
+	key := appendString(nil, id)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	id = strings.Trim(id, "<>")
 	var out []Record
 	for k := range f.ring {
-		r := f.ring[(f.next-1-k+2*len(f.ring))%len(f.ring)]
-		if r == nil || len(out) == 100 {
+		line := f.ring[(f.next-1-k+2*len(f.ring))%len(f.ring)]
+		if len(line) == 0 || len(out) == 100 {
 			break
 		}
-		if r.Transaction == id || r.MessageID != "" && r.MessageID == id {
-			out = append(out, *r)
+		if !bytes.Contains(line, key) {
+			continue
+		}
+		var r Record
+		if err := json.Unmarshal(line, &r); err != nil {
+			continue // our own line: it can't fail
+		}
+		if id != "" && (r.Transaction == id || r.MessageID == id) {
+			out = append(out, r)
 		}
 	}
 	return out
 }
 
-// appendJSON writes the access log line: one JSON object and a newline, without allocation.
-func (r *Record) appendJSON(b []byte) []byte {
+// try is an attempt as the exchange notes it.
+type try struct {
+	mmsc   string
+	phase  Phase
+	result string
+	octets int64
+	took   time.Duration
+}
+
+// appendRecord writes the access log line: one JSON object and a newline, without allocation.
+func (x *exchange) appendRecord(b []byte, took time.Duration) []byte {
+	cl := x.cl
 	b = append(b, `{"time":"`...)
-	b = r.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
+	b = x.start.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
 	b = append(b, `","client":`...)
-	b = appendString(b, r.Client)
+	b = appendString(b, cl.text)
 	b = append(b, `,"identity":`...)
-	b = appendString(b, r.Identity)
+	b = appendString(b, maskIdentity(x.identity, x.set.AccessLog.Unmask))
 	b = append(b, `,"pdu":`...)
-	b = appendString(b, r.PDU)
+	b = appendString(b, pduLabel(pduSlot(x.get, x.pdu.Type)))
 	b = append(b, `,"transaction":`...)
-	b = appendString(b, r.Transaction)
-	if r.MessageID != "" {
+	b = appendString(b, x.pdu.TransactionID)
+	if x.messageID != "" {
 		b = append(b, `,"message_id":`...)
-		b = appendString(b, r.MessageID)
+		b = appendString(b, x.messageID)
 	}
-	b = append(b, `,"target":`...)
-	b = appendString(b, r.Target)
-	b = append(b, `,"octets":`...)
-	b = strconv.AppendInt(b, r.Octets, 10)
+	b = append(b, `,"target":"`...)
+	b = append(b, cl.req.Method...)
+	b = append(b, ' ')
+	b = appendEscaped(b, x.target[:min(len(x.target), 1024)])
+	b = append(b, `","octets":`...)
+	b = strconv.AppendInt(b, x.body.Size(), 10)
 	b = append(b, `,"whole":`...)
-	b = strconv.AppendBool(b, r.Whole)
+	b = strconv.AppendBool(b, x.body.Whole())
 	b = append(b, `,"attempts":[`...)
-	for i := range r.Attempts {
-		a := &r.Attempts[i]
+	for i := range x.attempts {
+		a := &x.attempts[i]
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = append(b, `{"mmsc":`...)
-		b = appendString(b, a.MMSC)
+		b = appendString(b, a.mmsc)
 		b = append(b, `,"phase":`...)
-		b = appendString(b, a.Phase)
+		b = appendString(b, a.phase.String())
 		b = append(b, `,"result":`...)
-		b = appendString(b, a.Result)
+		b = appendString(b, a.result)
 		b = append(b, `,"octets":`...)
-		b = strconv.AppendInt(b, a.Octets, 10)
+		b = strconv.AppendInt(b, a.octets, 10)
 		b = append(b, `,"ms":`...)
-		b = appendMillis(b, a.Took)
+		b = appendMillis(b, a.took)
 		b = append(b, '}')
 	}
 	b = append(b, `],"result":`...)
-	b = appendString(b, r.Result)
+	b = appendString(b, x.result.String())
 	b = append(b, `,"status":`...)
-	b = strconv.AppendInt(b, int64(r.Status), 10)
+	b = strconv.AppendInt(b, int64(x.status), 10)
 	b = append(b, `,"answer":`...)
-	b = appendString(b, r.Answer)
+	b = appendString(b, x.words)
 	b = append(b, `,"ms":`...)
-	b = appendMillis(b, r.Took)
+	b = appendMillis(b, took)
 	return append(b, '}', '\n')
 }
 
@@ -126,10 +149,17 @@ func appendMillis(b []byte, d time.Duration) []byte {
 	return strconv.AppendFloat(b, float64(d.Microseconds())/1000, 'f', 3, 64)
 }
 
-// appendString writes a JSON string; octets that are not UTF-8 become U+FFFD, controls are escaped.
-func appendString(b []byte, s string) []byte {
-	const hex = "0123456789abcdef"
+// appendString writes a JSON string.
+func appendString[T ~string | ~[]byte](b []byte, s T) []byte {
 	b = append(b, '"')
+	b = appendEscaped(b, s)
+	return append(b, '"')
+}
+
+// appendEscaped writes what stands inside a JSON string: octets that are not UTF-8 become U+FFFD, controls are
+// escaped.
+func appendEscaped[T ~string | ~[]byte](b []byte, s T) []byte {
+	const hex = "0123456789abcdef"
 	for i := 0; i < len(s); {
 		c := s[i]
 		switch {
@@ -143,7 +173,7 @@ func appendString(b []byte, s string) []byte {
 			b = append(b, c)
 			i++
 		default:
-			r, n := utf8.DecodeRuneInString(s[i:])
+			r, n := utf8.DecodeRuneInString(string(s[i:min(len(s), i+utf8.UTFMax)]))
 			if r == utf8.RuneError && n == 1 {
 				b = append(b, "\ufffd"...)
 			} else {
@@ -152,7 +182,7 @@ func appendString(b []byte, s string) []byte {
 			i += n
 		}
 	}
-	return append(b, '"')
+	return b
 }
 
 // maskIdentity hides the middle of an identity for logs.

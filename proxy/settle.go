@@ -69,7 +69,7 @@ func (x *exchange) atOwner(order []*upstream) {
 			x.deliver(&x.ans, up)
 			return
 		}
-		x.later("the MMSC that holds the message refuses for now: " + x.attempts[len(x.attempts)-1].Result)
+		x.later("the MMSC that holds the message refuses for now: " + x.attempts[len(x.attempts)-1].result)
 	case PhaseCancelled:
 		x.giveUp()
 	default:

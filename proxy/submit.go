@@ -41,7 +41,7 @@ func (x *exchange) guard() bool {
 		return false
 	}
 	x.fenceKey = fence.Key(x.identity, x.pdu.TransactionID)
-	t, prior := x.p.fence.Enter(x.fenceKey, x.start, twinWait, x.cl.abortUpload)
+	t, prior := x.p.fence.Enter(x.fenceKey, x.start, twinWait, x.cl.abort)
 	if prior == nil {
 		x.ticket = t
 		return false
@@ -60,7 +60,7 @@ func (x *exchange) guard() bool {
 		x.sendPDU(conf)
 		return true
 	}
-	x.ticket = x.p.fence.Replace(x.fenceKey, x.start, x.cl.abortUpload)
+	x.ticket = x.p.fence.Replace(x.fenceKey, x.start, x.cl.abort)
 	return false
 }
 
@@ -163,7 +163,7 @@ func (x *exchange) retryAmbiguous(up *upstream) bool {
 	last := x.attempts[len(x.attempts)-1]
 	retry := x.set.retry[x.pdu.Type] && !x.late()
 	x.p.log.Warn("ambiguous result: the MMSC may or may not have the message", "mmsc", up.Name, "pdu", x.pdu.Type.String(),
-		"transaction", string(x.pdu.TransactionID), "why", last.Result, "retry", retry)
+		"transaction", string(x.pdu.TransactionID), "why", last.result, "retry", retry)
 	if retry {
 		return true
 	}
@@ -237,7 +237,7 @@ func (x *exchange) allDown() {
 
 func (x *exchange) triedLocal() bool {
 	for _, a := range x.attempts {
-		if a.MMSC == router.LocalName {
+		if a.mmsc == router.LocalName {
 			return true
 		}
 	}
