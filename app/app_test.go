@@ -177,13 +177,14 @@ func (a *appliance) post(t *testing.T, id string) (mms.Status, error) {
 	return h.Response, nil
 }
 
-func (a *appliance) mmscs(s string, m ...*fakeMMSC) string {
+// mmscs writes the section of that name, and what follows it.
+func mmscs(more string, m ...*fakeMMSC) string {
 	names := []string{"mmsc-a", "mmsc-b", "mmsc-c"}
 	b := "mmscs:\n"
 	for i := range m {
 		b += "  - {name: " + names[i] + `, url: "` + m[i].URL + `/"}` + "\n"
 	}
-	return b + s
+	return b + more
 }
 
 func TestEmbeddedMMSCIsTheOnlyTarget(t *testing.T) {
@@ -209,7 +210,7 @@ func TestEmbeddedMMSCIsTheOnlyTarget(t *testing.T) {
 
 func TestEmbeddedMMSCBesideOthersIsSpare(t *testing.T) {
 	one := newMMSC(t)
-	a := start(t, "mmsc: {enabled: true}\nrouting: {rules: [{recipient: [\"+4799\"], to: [local]}]}\n"+(&appliance{}).mmscs("", one))
+	a := start(t, "mmsc: {enabled: true}\nrouting: {rules: [{recipient: [\"+4799\"], to: [local]}]}\n"+mmscs("", one))
 	for range 4 {
 		if s, err := a.post(t, "S"+time.Now().String()[11:29]); err != nil || s != 0x80 {
 			t.Fatal(s, err)
@@ -226,11 +227,11 @@ func TestEmbeddedMMSCBesideOthersIsSpare(t *testing.T) {
 
 func TestReload(t *testing.T) {
 	one, two := newMMSC(t), newMMSC(t)
-	a := start(t, (&appliance{}).mmscs("", one))
+	a := start(t, mmscs("", one))
 	before := a.Board().Load().Generation
 
 	t.Run("a faulty file changes nothing and names its lines", func(t *testing.T) {
-		a.write(t, head+a.mmscs("", one, two)+"loging: {level: debug}\nlog: {level: loud}\n")
+		a.write(t, head+mmscs("", one, two)+"loging: {level: debug}\nlog: {level: loud}\n")
 		err := a.Reload()
 		if err == nil || !strings.Contains(err.Error(), a.file+":10: loging: unknown key") {
 			t.Fatalf("%v", err)
@@ -240,7 +241,7 @@ func TestReload(t *testing.T) {
 		}
 	})
 	t.Run("a key that needs a restart is refused", func(t *testing.T) {
-		a.write(t, head+a.mmscs("", one)+"mmsc: {enabled: true}\n")
+		a.write(t, head+mmscs("", one)+"mmsc: {enabled: true}\n")
 		if err := a.Reload(); err == nil || !strings.Contains(err.Error(), ":9: mmsc: can't change while running") {
 			t.Fatalf("%v", err)
 		}
@@ -267,7 +268,7 @@ func TestReload(t *testing.T) {
 			done <- err
 		}()
 		<-one.came
-		a.write(t, strings.Replace(head, "192.0.2.10", "192.0.2.77", 1)+strings.ReplaceAll(a.mmscs("log: {level: debug}\n", two), "mmsc-a", "mmsc-b"))
+		a.write(t, strings.Replace(head, "192.0.2.10", "192.0.2.77", 1)+strings.ReplaceAll(mmscs("log: {level: debug}\n", two), "mmsc-a", "mmsc-b"))
 		if err := a.Reload(); err != nil {
 			t.Fatal(err)
 		}
@@ -296,7 +297,7 @@ func TestReload(t *testing.T) {
 func TestDrainFinishesWhatIsInFlight(t *testing.T) {
 	one := newMMSC(t)
 	one.gate = make(chan struct{})
-	a := start(t, (&appliance{}).mmscs("", one))
+	a := start(t, mmscs("", one))
 	mm1 := a.Listening()["mm1.listen"][0]
 	done := make(chan error, 1)
 	go func() {
@@ -340,7 +341,7 @@ func TestEndNowDoesNotWait(t *testing.T) {
 	gate := make(chan struct{})
 	one.gate = gate
 	defer close(gate)
-	a := start(t, (&appliance{}).mmscs("", one))
+	a := start(t, mmscs("", one))
 	done := make(chan error, 1)
 	go func() {
 		s, err := a.post(t, "E1")

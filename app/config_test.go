@@ -13,10 +13,11 @@ import (
 
 func TestShippedConfigurationsLoad(t *testing.T) {
 	files, err := filepath.Glob("../configs/*.yaml")
-	if err != nil || len(files) < 3 {
-		t.Fatalf("found %v, %v", files, err)
+	lab, err2 := filepath.Glob("../configs/lab/*.yaml")
+	if err != nil || err2 != nil || len(files) < 3 || len(lab) < 3 {
+		t.Fatalf("found %v %v, %v %v", files, lab, err, err2)
 	}
-	for _, f := range files {
+	for _, f := range append(files, lab...) {
 		t.Run(filepath.Base(f), func(t *testing.T) {
 			if _, err := app.Load(f); err != nil {
 				t.Error(err)

@@ -114,7 +114,7 @@ func printNext(w io.Writer, a *app.App) {
 Try, in another terminal:
 
   dig @%s -p %s %s
-  ./mmsrouter send --to +46701234567 --text "Hello"
+  ./mmsrouter send --to +46701740606 --text "Hello"
   ./mmsrouter status
   http://%s/            (status page)
 
