@@ -14,26 +14,26 @@ import (
 
 // Config is the section `mmsc`.
 type Config struct {
-	Enabled       bool           `yaml:"enabled"`
-	URL           string         `yaml:"url"`            // how handsets reach us: base of every Content-Location; empty: http:// and the first zone
-	Host          string         `yaml:"host"`           // right side of our Message-IDs; empty: the host of url
-	Database      string         `yaml:"database"`       // empty: SQLite in node.data; else postgres://…
-	MaxMessage    router.Size    `yaml:"max_message"`    // larger ones are refused with Error-permanent-content-not-accepted
-	UploadMemory  router.Size    `yaml:"upload_memory"`  // memory of all uploads; beyond it they go on in an unlinked file
-	MaxRecipients int            `yaml:"max_recipients"` // of one message
-	DedupeWindow  time.Duration  `yaml:"dedupe_window"`  // a submission that comes again within it gets the first answer
-	Expiry        ExpiryConfig   `yaml:"expiry"`
-	Identity      IdentityConfig `yaml:"identity"`
-	Retrieve      RetrieveConfig `yaml:"retrieve"`
-	Delivery      delivery.Config `yaml:"delivery"`
-	Addresses     AddressConfig `yaml:"addresses"`
-	Rate          RateConfig `yaml:"rate"` // of one sender
+	Enabled       bool             `yaml:"enabled"`
+	URL           string           `yaml:"url"`            // how handsets reach us: base of every Content-Location; empty: http:// and the first zone
+	Host          string           `yaml:"host"`           // right side of our Message-IDs; empty: the host of url
+	Database      string           `yaml:"database"`       // empty: SQLite in node.data; else postgres://…
+	MaxMessage    router.Size      `yaml:"max_message"`    // larger ones are refused with Error-permanent-content-not-accepted
+	UploadMemory  router.Size      `yaml:"upload_memory"`  // memory of all uploads; beyond it they go on in an unlinked file
+	MaxRecipients int              `yaml:"max_recipients"` // of one message
+	DedupeWindow  time.Duration    `yaml:"dedupe_window"`  // a submission that comes again within it gets the first answer
+	Expiry        ExpiryConfig     `yaml:"expiry"`
+	Identity      IdentityConfig   `yaml:"identity"`
+	Retrieve      RetrieveConfig   `yaml:"retrieve"`
+	Delivery      delivery.Config  `yaml:"delivery"`
+	Addresses     AddressConfig    `yaml:"addresses"`
+	Rate          RateConfig       `yaml:"rate"` // of one sender
 	Subscribers   SubscriberConfig `yaml:"subscribers"`
-	Peers         []PeerConfig `yaml:"peers"` // other operators whose servers fetch from us
-	Mbox          MboxConfig `yaml:"mmbox"`
-	Keep          KeepConfig `yaml:"keep"`
-	CDR           CDRConfig `yaml:"cdr"`
-	Hold          HoldConfig `yaml:"hold"`
+	Peers         []PeerConfig     `yaml:"peers"` // other operators whose servers fetch from us
+	Mbox          MboxConfig       `yaml:"mmbox"`
+	Keep          KeepConfig       `yaml:"keep"`
+	CDR           CDRConfig        `yaml:"cdr"`
+	Hold          HoldConfig       `yaml:"hold"`
 }
 
 // KeepConfig says how long what is done with stays.

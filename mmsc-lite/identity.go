@@ -10,8 +10,8 @@ import (
 
 // Identity is who a client is, as far as its network says so.
 type Identity struct {
-	Address  string // normalised; empty: nobody says
-	Asserted bool   // a trusted network says so
+	Address  string      // normalised; empty: nobody says
+	Asserted bool        // a trusted network says so
 	Peer     *PeerConfig // another operator's server; nil: none
 }
 

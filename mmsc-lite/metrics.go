@@ -1,6 +1,8 @@
 package mmsc
 
 import (
+	"errors"
+
 	"github.com/mmsrouter/mmsrouter/mms"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -19,15 +21,18 @@ const (
 
 type metrics struct {
 	requests *prometheus.CounterVec
+	held     *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mmsrouter_mmsc_requests_total",
-		Help: "MM1 requests that the embedded MMSC answered, by PDU (get for a retrieval) and result."}, []string{"pdu", "result"})}
+		Help: "MM1 requests that the embedded MMSC answered, by PDU (get for a retrieval) and result."}, []string{"pdu", "result"}),
+		held: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mmsrouter_mmsc_held_done_total",
+			Help: "Held messages that are done with, by result: forwarded, refused, expired."}, []string{"result"})}
 	if reg == nil {
 		return m, nil
 	}
-	return m, reg.Register(m.requests)
+	return m, errors.Join(reg.Register(m.requests), reg.Register(m.held))
 }
 
 func (m *metrics) answered(t mms.Type, o outcome) {

@@ -15,10 +15,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/delivery"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/store"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -29,6 +31,8 @@ type Options struct {
 	DataDir  string                // folder of the SQLite file and of uploads that outgrow memory
 	NodeName string                // for people, and for leases in the database
 	URL      string                // base of Content-Locations when Config.URL is empty; empty too: http://mms.example.net
+	Notifier delivery.Notifier     // carries PDUs to handsets; nil: the log says what it would carry
+	Forward  ForwardFunc           // gives held messages to MMSCs; nil: they wait
 	Metrics  prometheus.Registerer // nil: none
 	Log      *slog.Logger          // nil: none
 }
@@ -42,6 +46,13 @@ type MMSC struct {
 	log   *slog.Logger
 	met   *metrics
 	door  *door
+
+	delivery *delivery.Delivery
+	exporter *exporter
+	holder   *holder // nil: nothing is forwarded
+	rates    rates
+	versions versions
+	listed   map[string]Subscriber
 }
 
 // New checks the options, opens the store and brings its schema up to date. It starts nothing.
@@ -60,7 +71,8 @@ func New(opt Options) (*MMSC, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mmsc.url: %w", err)
 	}
-	m := &MMSC{cfg: cfg, base: strings.TrimSuffix(cfg.URL, "/"), host: cfg.Host, log: opt.Log}
+	m := &MMSC{cfg: cfg, base: strings.TrimSuffix(cfg.URL, "/"), host: cfg.Host, log: opt.Log, rates: rates{cfg: cfg.Rate},
+		listed: make(map[string]Subscriber, len(cfg.Subscribers.List))}
 	if m.host == "" {
 		m.host = base.Hostname()
 	}
@@ -70,15 +82,45 @@ func New(opt Options) (*MMSC, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	m.store, err = store.Open(ctx, store.Options{Dir: opt.DataDir, Database: cfg.Database, Node: opt.NodeName,
-		Tuning: store.Tuning{Memory: int64(cfg.UploadMemory)}, Metrics: opt.Metrics, Log: m.log})
+		Tuning:  store.Tuning{Memory: int64(cfg.UploadMemory), KeepContent: cfg.Keep.Content, KeepMessages: cfg.Keep.Messages, DedupeWindow: cfg.DedupeWindow},
+		Metrics: opt.Metrics, Log: m.log})
 	if err != nil {
 		return nil, fmt.Errorf("mmsc: %w", err)
 	}
+	if err := m.furnish(opt); err != nil {
+		return nil, errors.Join(fmt.Errorf("mmsc: %w", err), m.store.Close())
+	}
+	return m, nil
+}
+
+// furnish makes what stands on the store.
+func (m *MMSC) furnish(opt Options) (err error) {
 	if m.met, err = newMetrics(opt.Metrics); err != nil {
-		return nil, errors.Join(err, m.store.Close())
+		return err
+	}
+	notifier := opt.Notifier
+	if notifier == nil {
+		notifier = LogNotifier{m.log}
+	}
+	m.delivery, err = delivery.New(delivery.Options{Config: m.cfg.Delivery, Store: m.store, Notifier: notifier, Composer: composer{m}, Metrics: opt.Metrics, Log: m.log})
+	if err != nil {
+		return err
+	}
+	dir := m.cfg.CDR.Dir
+	if dir == "" {
+		dir = filepath.Join(opt.DataDir, "cdr")
+	}
+	if m.exporter, err = newExporter(m.cfg.CDR, dir, m.store, m.log); err != nil {
+		return err
+	}
+	if opt.Forward != nil {
+		m.holder = &holder{m: m, forward: opt.Forward}
+	}
+	for _, s := range m.cfg.Subscribers.List {
+		m.listed[m.home(normal(s.Number))] = s
 	}
 	m.door = newDoor(m)
-	return m, nil
+	return nil
 }
 
 // openTimeout bounds New: a database server may take its time to accept us, and a schema to be brought up to date.
@@ -92,19 +134,27 @@ func (m *MMSC) Run(ctx context.Context) error {
 	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopStore()
 	var wg sync.WaitGroup
-	var storeErr, doorErr error
+	var storeErr, doorErr, deliveryErr error
 	wg.Go(func() { storeErr = m.store.Run(storeCtx) })
 	var front sync.WaitGroup
 	front.Go(func() { doorErr = m.door.run(ctx) })
+	front.Go(func() { deliveryErr = m.delivery.Run(ctx) })
+	front.Go(func() { m.exporter.run(ctx) })
+	if m.holder != nil {
+		front.Go(func() { m.holder.run(ctx) })
+	}
 	m.log.Info("embedded MMSC ready", "database", m.store.Name(), "locations", m.base+locationPath)
 	front.Wait()
 	stopStore()
 	wg.Wait()
-	return errors.Join(doorErr, storeErr)
+	return errors.Join(doorErr, deliveryErr, storeErr)
 }
 
 // Close frees what New took, for a caller that never calls Run.
-func (m *MMSC) Close() error { return errors.Join(m.door.listener.Close(), m.store.Close()) }
+func (m *MMSC) Close() error {
+	m.exporter.close()
+	return errors.Join(m.door.listener.Close(), m.store.Close())
+}
 
 // Healthy says whether the store can be read and, if its last write failed, whether one works now.
 func (m *MMSC) Healthy(ctx context.Context) error { return m.store.Healthy(ctx) }

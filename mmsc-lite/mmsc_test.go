@@ -5,11 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -17,40 +15,65 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/mms"
 	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/delivery"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/store"
 )
 
-// lab is an MMSC that runs, with a client on its door.
+// lab is an MMSC that runs, with a client on its door and a carrier that keeps what it is given.
 type lab struct {
 	*mmsc.MMSC
 	t      *testing.T
 	client *http.Client
-	log    *logBook
+	pushes chan *delivery.Push
 	stop   func()
 }
 
-// logBook collects what is logged.
-type logBook struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+// Push implements delivery.Notifier.
+func (l *lab) Push(_ context.Context, p *delivery.Push) error {
+	l.pushes <- p
+	return nil
 }
 
-func (l *logBook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
+// pushed waits for the next push, which must be of a kind.
+func (l *lab) pushed(kind mms.Type) *delivery.Push {
+	l.t.Helper()
+	select {
+	case p := <-l.pushes:
+		if p.Kind != kind {
+			l.t.Fatalf("pushed %v, want %v", p.Kind, kind)
+		}
+		return p
+	case <-time.After(20 * time.Second):
+		l.t.Fatalf("no %v was pushed", kind)
+	}
+	return nil
 }
 
-func (l *logBook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+// location gives the path that a notification names.
+func (l *lab) location(p *delivery.Push) string {
+	l.t.Helper()
+	h := l.peek(p.PDU)
+	path, ok := strings.CutPrefix(string(h.ContentLocation), "http://mms.example.net")
+	if !ok || h.Type != mms.MNotificationInd {
+		l.t.Fatalf("not a notification: %+v", h)
+	}
+	return path
+}
+
+// quiet fails the test if anything has been pushed.
+func (l *lab) quiet() {
+	l.t.Helper()
+	select {
+	case p := <-l.pushes:
+		l.t.Errorf("pushed %v to %s", p.Kind, p.To)
+	default:
+	}
 }
 
 func newLab(t *testing.T, change func(*mmsc.Options)) *lab {
 	t.Helper()
-	book := &logBook{}
-	opt := mmsc.Options{Config: mmsc.DefaultConfig(), DataDir: t.TempDir(), NodeName: "r1", URL: "http://mms.example.net",
-		Log: slog.New(slog.NewTextHandler(book, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	l := &lab{t: t, pushes: make(chan *delivery.Push, 10_000)}
+	opt := mmsc.Options{Config: mmsc.DefaultConfig(), DataDir: t.TempDir(), NodeName: "r1", URL: "http://mms.example.net", Notifier: l}
 	if change != nil {
 		change(&opt)
 	}
@@ -61,8 +84,9 @@ func newLab(t *testing.T, change func(*mmsc.Options)) *lab {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()
-	l := &lab{MMSC: m, t: t, log: book, client: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return m.Dial(ctx) }}}}
+	l.MMSC = m
+	l.client = &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return m.Dial(ctx) }}}
 	var once sync.Once
 	l.stop = func() {
 		once.Do(func() {
@@ -130,15 +154,6 @@ func (l *lab) peek(b []byte) mms.Head {
 	return h
 }
 
-var locationInLog = regexp.MustCompile(`location=http://mms\.example\.net(/m/[A-Za-z0-9_-]+)`)
-
-func (l *lab) locations() (paths []string) {
-	for _, m := range locationInLog.FindAllStringSubmatch(l.log.String(), -1) {
-		paths = append(paths, m[1])
-	}
-	return paths
-}
-
 func TestSendAndRetrieve(t *testing.T) {
 	for _, size := range []int{0, 1, 30_000, 1 << 20} {
 		t.Run(fmt.Sprint(size, " octets"), func(t *testing.T) {
@@ -150,12 +165,8 @@ func TestSendAndRetrieve(t *testing.T) {
 			if code != 200 || h.Type != mms.MSendConf || h.Response != mms.StatusOk || string(h.TransactionID) != "T1" || !strings.HasSuffix(string(h.MessageID), "@mms.example.net") {
 				t.Fatalf("%d %+v", code, h)
 			}
-			paths := l.locations()
-			if len(paths) != 3 {
-				t.Fatalf("locations %v", paths)
-			}
-			for _, p := range paths {
-				code, b := l.do("GET", p, nil)
+			for range 3 {
+				code, b := l.do("GET", l.location(l.pushed(mms.MNotificationInd)), nil)
 				g := l.peek(b)
 				if code != 200 || g.Type != mms.MRetrieveConf || string(g.MessageID) != string(h.MessageID) || string(g.From) != "+46700000001/TYPE=PLMN" || g.Recipients != 2 {
 					t.Fatalf("%d %+v", code, g)
@@ -207,15 +218,16 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
-	if n := len(l.locations()); n != 0 {
-		t.Errorf("%d messages stored", n)
+	if all, err := l.List(t.Context(), store.Filter{}); err != nil || len(all) != 0 {
+		t.Errorf("%d messages stored, %v", len(all), err)
 	}
+	l.quiet()
 }
 
 func TestRetrieveRefusals(t *testing.T) {
 	l := newLab(t, func(o *mmsc.Options) { o.Config.Identity.Headers = []string{"X-MSISDN"} })
 	l.do("POST", "/", sendReq("T", []byte("x"), 0x97, "+46700000002"))
-	path := l.locations()[0]
+	path := l.location(l.pushed(mms.MNotificationInd))
 	for _, c := range []struct {
 		name, method, path, identity string
 		code                         int
@@ -248,8 +260,8 @@ func TestRepeatedSubmission(t *testing.T) {
 	if !bytes.Equal(a, b) {
 		t.Errorf("answers differ:\n%q\n%q", a, b)
 	}
-	if n := len(l.locations()); n != 1 {
-		t.Errorf("%d recipients stored", n)
+	if all, err := l.List(t.Context(), store.Filter{}); err != nil || len(all) != 1 {
+		t.Errorf("%d messages stored, %v", len(all), err)
 	}
 }
 
@@ -263,7 +275,7 @@ func TestIdentityOfStrangers(t *testing.T) {
 	if h := l.peek(w.Body.Bytes()); h.Response != mms.StatusOk {
 		t.Fatalf("%+v", h)
 	}
-	_, b := l.do("GET", l.locations()[0], nil)
+	_, b := l.do("GET", l.location(l.pushed(mms.MNotificationInd)), nil)
 	if h := l.peek(b); h.From != nil {
 		t.Errorf("identity taken from a stranger: From %q", h.From)
 	}

@@ -42,7 +42,7 @@ type SubscriberConfig struct {
 // Subscriber is one who is known by number.
 type Subscriber struct {
 	Number string `yaml:"number" json:"-"`
-	Barred bool   `yaml:"barred" json:"barred"` // may not submit
+	Barred bool   `yaml:"barred" json:"barred"`           // may not submit
 	Credit *int   `yaml:"credit" json:"credit,omitempty"` // 0: Error-permanent-lack-of-prepaid; absent: not prepaid
 }
 

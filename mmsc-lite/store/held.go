@@ -224,3 +224,15 @@ func (s *Store) CountHeld(ctx context.Context) (int, error) {
 	}
 	return n, nil
 }
+
+// HeldDueNow makes all held PDUs due that nobody works on.
+func (s *Store) HeldDueNow(ctx context.Context) error {
+	return s.do(ctx, 0, func(tx *Tx) error {
+		now := millis(time.Now())
+		if _, err := tx.exec(`UPDATE held SET due_at = $1 WHERE due_at > $1 AND lease = ''`, now); err != nil {
+			return fmt.Errorf("make held PDUs due: %w", err)
+		}
+		tx.after = append(tx.after, s.Wake.Held.set)
+		return nil
+	})
+}
