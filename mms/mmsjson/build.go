@@ -73,7 +73,7 @@ func (d *Document) head() (*mms.PDU, error) {
 		if err != nil {
 			return nil, fmt.Errorf("headers[%d]: %w", i, err)
 		}
-		if built.Field == mms.FieldContentType && d.ContentType != nil {
+		if built.Field == mms.FieldContentType && (p.Type == 0 || p.Type.HasBody()) {
 			return nil, fmt.Errorf("headers[%d]: the Content-Type belongs into content_type", i)
 		}
 		p.Add(built)
