@@ -1,0 +1,178 @@
+package mmsc_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/mms"
+	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/delivery"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/store"
+)
+
+// Push implements delivery.Notifier.
+func (f pushFunc) Push(_ context.Context, p *delivery.Push) error { return f(p) }
+
+// direct serves a request as from a remote address, without the door.
+func (l *lab) direct(method, path string, body []byte, remote string) *httptest.ResponseRecorder {
+	req := httptest.NewRequest(method, path, bytes.NewReader(body))
+	req.RemoteAddr = remote
+	w := httptest.NewRecorder()
+	l.Handler().ServeHTTP(w, req)
+	return w
+}
+
+// upstream is the MMSC that held messages go to.
+type upstream struct {
+	mu     sync.Mutex
+	down   bool
+	status mms.Status
+	got    []string // transaction ids
+	header http.Header
+}
+
+func (u *upstream) set(down bool, status mms.Status) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.down, u.status = down, status
+}
+
+func (u *upstream) forward(ctx context.Context, h *mmsc.HeldMessage) (*mmsc.ForwardResult, error) {
+	var b bytes.Buffer
+	if err := h.Write(ctx, &b); err != nil {
+		return nil, err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.down {
+		return nil, errors.New("no MMSC passes detection")
+	}
+	var head mms.Head
+	if head.Peek(b.Bytes(), true) != mms.Complete {
+		return nil, errors.New("the held PDU is broken")
+	}
+	u.got, u.header = append(u.got, string(head.TransactionID)), h.Header
+	conf := mms.SendConf{TransactionID: head.TransactionID, Version: head.Version, Status: u.status}
+	if u.status == mms.StatusOk {
+		conf.MessageID = "up-" + string(head.TransactionID)
+	}
+	return &mmsc.ForwardResult{MMSC: "mmsc-a", PDU: conf.Append(nil)}, nil
+}
+
+func (l *lab) hold(transaction string, fields ...any) mmsc.HoldAnswer {
+	l.t.Helper()
+	a, err := l.Hold(l.t.Context(), mmsc.HoldRequest{Target: "/mms?x=1", Host: "mms.example.net", Header: http.Header{"X-Msisdn": {alice}},
+		Body: bytes.NewReader(sendReq(transaction, []byte{0}, fields...)), Who: mmsc.Identity{Address: alice, Asserted: true}})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return a
+}
+
+// held waits until a held message is in a state.
+func (l *lab) held(id string, want store.HeldState) store.Held {
+	l.t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; {
+		got, err := l.Held(l.t.Context(), id)
+		if err != nil || len(got) != 1 {
+			l.t.Fatal(got, err)
+		}
+		if got[0].State == want {
+			return got[0]
+		}
+		if time.Now().After(end) {
+			l.t.Fatalf("%+v", got[0])
+		}
+	}
+}
+
+func TestHold(t *testing.T) {
+	up := &upstream{down: true, status: mms.StatusOk}
+	l := newLab(t, func(o *mmsc.Options) { o.Forward = up.forward; o.Config.Hold.RetryFirst = 20 * time.Millisecond })
+	var ids []string
+	for _, transaction := range []string{"1", "2", "3", "4"} {
+		a := l.hold(transaction, 0x97, bob)
+		if h := l.peek(a.PDU); h.Response != mms.StatusOk || string(h.MessageID) != a.MessageID || string(h.TransactionID) != transaction {
+			t.Fatalf("%+v", h)
+		}
+		ids = append(ids, a.MessageID)
+	}
+	if a := l.hold("2", 0x97, bob); !a.Duplicate || a.MessageID != ids[1] {
+		t.Errorf("held twice: %+v", a)
+	}
+	up.set(false, mms.StatusOk)
+	if err := l.ForwardNow(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range ids {
+		h := l.held(id, store.HeldForwarded)
+		if h.Target != "mmsc-a" || h.UpstreamID != "up-"+string(rune('1'+i)) {
+			t.Errorf("%+v", h)
+		}
+	}
+	up.mu.Lock()
+	defer up.mu.Unlock()
+	if got := strings.Join(up.got, " "); got != "1 2 3 4" {
+		t.Errorf("order %q", got)
+	}
+	if up.header.Get("X-MSISDN") != alice {
+		t.Errorf("identity lost: %v", up.header)
+	}
+	l.quiet()
+}
+
+func TestHeldAndRefused(t *testing.T) {
+	up := &upstream{status: mms.ErrorPermanentContentNotAccepted}
+	l := newLab(t, func(o *mmsc.Options) { o.Forward = up.forward })
+	a := l.hold("1", 0x97, bob)
+	l.held(a.MessageID, store.HeldRefused)
+	p := l.pushed(mms.MNotificationInd)
+	if p.To != alice {
+		t.Errorf("the notice goes to %s", p.To)
+	}
+	_, b := l.do("GET", l.location(p), nil)
+	if !bytes.Contains(b, []byte("could not be sent")) {
+		t.Errorf("notice %q", b)
+	}
+	if _, err := mms.Decode(b); err != nil {
+		t.Errorf("the notice is no PDU: %v", err)
+	}
+}
+
+func TestHeldTransientThenOk(t *testing.T) {
+	up := &upstream{status: mms.StatusTransientFailure}
+	l := newLab(t, func(o *mmsc.Options) { o.Forward = up.forward; o.Config.Hold.RetryFirst = 10 * time.Millisecond })
+	a := l.hold("1", 0x97, bob)
+	for { // at least one refusal
+		got, err := l.Held(t.Context(), "1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got[0].Attempts > 0 {
+			break
+		}
+	}
+	up.set(false, mms.StatusOk)
+	if h := l.held(a.MessageID, store.HeldForwarded); h.Attempts < 2 {
+		t.Errorf("%+v", h)
+	}
+}
+
+func TestNotHeld(t *testing.T) {
+	l := newLab(t, nil)
+	if a := l.hold("1"); a.MessageID != "" || l.peek(a.PDU).Response != mms.ErrorPermanentAddressUnresolved {
+		t.Errorf("no recipient: %+v", a)
+	}
+	for name, body := range map[string][]byte{"garbage": []byte("<html>"), "an indication": acknowledge([]byte("T"))} {
+		if _, err := l.Hold(t.Context(), mmsc.HoldRequest{Body: bytes.NewReader(body)}); !errors.Is(err, mmsc.ErrNotHeld) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
