@@ -40,10 +40,11 @@ type Setup struct {
 
 // Steady is a detection that keeps an MMSC up as long as it listens, whatever its answers: what stories about
 // single attempts want.
-var Steady = []string{"probe: {type: tcp, interval: 200ms, fast_interval: 100ms, timeout: 100ms, rise: 1, fall: 2}", "slow_start: 0s", "passive: {enabled: false}"}
+var Steady = []string{"probe: {type: tcp, interval: 200ms, fast_interval: 100ms, timeout: 10s, rise: 1, fall: 2}", "slow_start: 0s", "passive: {enabled: false}"}
 
-// Alert is a detection that sees a dead MMSC within a fraction of a second, live traffic included.
-var Alert = []string{"probe: {type: tcp, interval: 100ms, fast_interval: 100ms, timeout: 100ms, rise: 1, fall: 1}", "slow_start: 0s"}
+// Alert is a detection that sees a dead MMSC (one that refuses) within a tenth of a second, live traffic included, and
+// never takes a slow machine for a dead MMSC.
+var Alert = []string{"probe: {type: tcp, interval: 100ms, fast_interval: 100ms, timeout: 10s, rise: 1, fall: 1}", "slow_start: 0s", "passive: {fall: 3}"}
 
 // Router is a running appliance.
 type Router struct {

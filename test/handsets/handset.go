@@ -35,7 +35,7 @@ type Way struct {
 	OneShot   bool // a connection per message, "Connection: close"
 
 	HoldAt int             // octets of the body after which the client waits …
-	Hold   <-chan struct{} // … for this; nil: no wait. Without Chunked and Piece only
+	Hold   <-chan struct{} // … for this; nil: no wait. With Piece it waits before the last piece instead
 }
 
 // The usual ways.
@@ -260,7 +260,9 @@ func (h *Handset) send(method, path string, body []byte, way Way, goOn func(wait
 	for len(body) > 0 {
 		n := min(way.Piece, len(body))
 		b = appendPiece(b[:0], body[:n], way)
-		body = body[n:]
+		if body = body[n:]; len(body) == 0 && way.Hold != nil {
+			<-way.Hold
+		}
 		if !goOn(false) {
 			return nil
 		}
