@@ -255,18 +255,21 @@ var (
 )
 
 // write writes all of bufs with one call, and goes on as long as the MMSC takes octets. While it takes none,
-// a look each second tells whether it has answered instead.
+// a look each second tells whether it has answered instead (not on TLS, where a write can't be taken up again).
 func (x *exchange) write(c *upConn, bufs [][]byte) error {
 	x.bufs = bufs[:0]
 	x.out = net.Buffers(bufs)
 	stalled := time.Duration(0)
 	for {
-		step := min(time.Second, x.set.Timeouts.Write-stalled)
+		step := x.set.Timeouts.Write
+		if c.Resumes() {
+			step = min(time.Second, step-stalled)
+		}
 		n, err := c.Write(&x.out, step)
 		if err == nil {
 			return nil
 		}
-		if !isTimeout(err) || x.cl.aborted.Load() {
+		if !isTimeout(err) || x.cl.aborted.Load() || !c.Resumes() {
 			return err
 		}
 		if !c.Quiet() {

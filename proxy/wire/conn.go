@@ -31,6 +31,8 @@ type Conn struct {
 	errno syscall.Errno
 	one   [1]byte
 	iov   vector
+	ahead bool // one holds an octet of data that Quiet came upon (TLS)
+	octet [1]byte
 
 	readWait, poolWait, writeWait func(fd uintptr) bool
 	readNow, writeNow, look       func(fd uintptr)
@@ -47,7 +49,7 @@ func NewConn(nc net.Conn) *Conn {
 	c.writeNow = func(fd uintptr) { c.send(fd) }
 	c.writeWait = c.send
 	c.poolWait = c.recvPooled
-	c.look = func(fd uintptr) { c.n, c.errno = peek(fd, &c.one[0]) }
+	c.look = func(fd uintptr) { c.n, c.errno = peek(fd, &c.octet[0]) }
 	return c
 }
 
@@ -103,6 +105,11 @@ func (c *Conn) TryRead(p []byte) (int, error) {
 // Read waits for octets until the read deadline of NC.
 func (c *Conn) Read(p []byte) (int, error) {
 	if c.raw == nil {
+		if c.ahead && len(p) > 0 {
+			c.ahead = false
+			p[0] = c.one[0]
+			return 1, nil
+		}
 		return c.NC.Read(p)
 	}
 	c.p = p
@@ -136,10 +143,12 @@ type Buffers interface {
 func (c *Conn) ReadWith(pool Buffers) ([]byte, int, error) {
 	if c.raw == nil {
 		// one octet decides that there is something to do
-		n, err := c.NC.Read(c.one[:])
-		if n == 0 {
-			return nil, 0, err
+		if !c.ahead {
+			if n, err := c.NC.Read(c.one[:]); n == 0 {
+				return nil, 0, err
+			}
 		}
+		c.ahead = false
 		p := pool.Get()
 		p[0] = c.one[0]
 		return p, 1, nil
@@ -167,7 +176,8 @@ func (c *Conn) recvPooled(fd uintptr) bool {
 }
 
 // Write writes all of bufs with as few system calls as the socket allows, waiting until a deadline that is set
-// only when it has to wait. It uses bufs up: what is left of it was not written. n counts octets.
+// only when it has to wait. It uses bufs up: what is left of it was not written. n counts octets. After a time-out
+// the rest may be written later only if the connection Resumes.
 func (c *Conn) Write(bufs *net.Buffers, patience time.Duration) (n int64, err error) {
 	if c.raw == nil {
 		_ = c.NC.SetWriteDeadline(time.Now().Add(patience)) // it fails only on a closed connection
@@ -194,6 +204,10 @@ func (c *Conn) Write(bufs *net.Buffers, patience time.Duration) (n int64, err er
 	return n, nil
 }
 
+// Resumes says that a write that timed out may be continued. On TLS it may not: a record may be cut, and every later
+// write fails (crypto/tls, Conn.SetWriteDeadline).
+func (c *Conn) Resumes() bool { return c.raw != nil }
+
 // consume cuts n octets off the front.
 func consume(bufs *net.Buffers, n int) {
 	for len(*bufs) > 0 {
@@ -208,25 +222,54 @@ func consume(bufs *net.Buffers, n int) {
 }
 
 // Quiet says that the connection is open and that nothing waits to be read: the state that a kept-alive
-// connection must be in before it is used, and in which an upstream that has not answered is. On TLS the
-// look is at the TCP connection below.
+// connection must be in before it is used, and in which an upstream that has not answered is. On TLS it
+// takes the read deadline off.
 func (c *Conn) Quiet() bool {
-	raw := c.raw
-	if raw == nil {
-		t, ok := c.NC.(interface{ NetConn() net.Conn })
-		if !ok {
-			return true
-		}
-		s, ok := descriptor(t.NetConn())
-		if !ok {
-			return true
-		}
-		var err error
-		if raw, err = s.SyscallConn(); err != nil {
+	if c.raw != nil {
+		return c.raw.Control(c.look) == nil && c.errno == syscall.EAGAIN
+	}
+	t, ok := c.NC.(interface{ NetConn() net.Conn })
+	if !ok {
+		return true
+	}
+	s, ok := descriptor(t.NetConn())
+	if !ok {
+		return true
+	}
+	raw, err := s.SyscallConn()
+	return err == nil && !c.ahead && c.quietTLS(raw)
+}
+
+// tlsLook is how long TLS may take for records that are there already.
+const tlsLook = 5 * time.Millisecond
+
+// quietTLS looks at the TCP connection below. Octets there need not be data: a server sends session tickets right
+// behind the handshake (RFC 8446 section 4.6.1), and nobody has read them while a first request is under way. So TLS
+// reads what is there; a time-out does it no harm, and an octet of data is kept for Read.
+func (c *Conn) quietTLS(raw syscall.RawConn) bool {
+	for range 3 {
+		if raw.Control(c.look) != nil || c.errno != 0 && c.errno != syscall.EAGAIN {
 			return false
 		}
+		silent, until := c.errno == syscall.EAGAIN, time.Unix(1, 0) // what is decrypted already comes at any deadline
+		if !silent {
+			until = time.Now().Add(tlsLook)
+		}
+		_ = c.NC.SetReadDeadline(until) // it fails only on a closed connection, as the read will
+		n, err := c.NC.Read(c.one[:])
+		_ = c.NC.SetReadDeadline(time.Time{}) // as above
+		if n > 0 {
+			c.ahead = true
+			return false
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return false
+		}
+		if silent {
+			return true
+		}
 	}
-	return raw.Control(c.look) == nil && c.errno == syscall.EAGAIN
+	return false
 }
 
 // Abort ends the connection at once with a reset, so that a peer that has half a message never takes it
