@@ -33,6 +33,7 @@ type counters struct {
 	slipped   atomic.Uint64
 	cookies   [3]atomic.Uint64 // see cookieStates
 	fast      atomic.Uint64
+	sends     atomic.Uint64
 	sendFail  atomic.Uint64
 	panics    atomic.Uint64
 }
@@ -90,6 +91,7 @@ type metrics struct {
 	limited      *prometheus.Desc
 	cookies      *prometheus.Desc
 	fast         *prometheus.Desc
+	sends        *prometheus.Desc
 	sendFail     *prometheus.Desc
 	panics       *prometheus.Desc
 	open         *prometheus.Desc
@@ -111,6 +113,7 @@ func newMetrics() *metrics {
 		limited:      d("rate_limited_total", "Answers beyond the rate limit, dropped or sent truncated (dns.rate_limit).", "action"),
 		cookies:      d("cookies_total", "Queries with a DNS cookie, by what it was worth.", "state"),
 		fast:         d("fast_total", "Queries answered from packed answers."),
+		sends:        d("sends_total", "Datagrams handed to the system; answers to one client that go as one count once."),
 		sendFail:     d("send_errors_total", "Answers over UDP that the system would not send."),
 		panics:       d("panics_total", "Packets on which the server failed; each is logged."),
 		open:         d("tcp_connections", "Open TCP connections."),
@@ -130,7 +133,7 @@ func (m *metrics) counters() *counters {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.queries, m.ignored, m.truncated, m.limited, m.cookies, m.fast, m.sendFail, m.panics,
+	for _, d := range []*prometheus.Desc{m.queries, m.ignored, m.truncated, m.limited, m.cookies, m.fast, m.sends, m.sendFail, m.panics,
 		m.open, m.accepted, m.refusedConns} {
 		ch <- d
 	}
@@ -166,6 +169,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	count(m.limited, sum(func(c *counters) *atomic.Uint64 { return &c.dropped }), "dropped")
 	count(m.limited, sum(func(c *counters) *atomic.Uint64 { return &c.slipped }), "slipped")
 	count(m.fast, sum(func(c *counters) *atomic.Uint64 { return &c.fast }))
+	count(m.sends, sum(func(c *counters) *atomic.Uint64 { return &c.sends }))
 	count(m.sendFail, sum(func(c *counters) *atomic.Uint64 { return &c.sendFail }))
 	count(m.panics, sum(func(c *counters) *atomic.Uint64 { return &c.panics }))
 	ch <- prometheus.MustNewConstMetric(m.open, prometheus.GaugeValue, float64(m.tcpOpen.Load()))

@@ -108,14 +108,20 @@ func (u *udpSocket) send(h *handler) {
 			return // closed: Run is ending
 		}
 		if u.err == nil {
-			k += max(u.got, 1)
-			o.failures = 0
+			h.count.sends.Add(uint64(u.got))
+			for range max(u.got, 1) {
+				if o.groups[k].n > 1 {
+					o.failures = 0
+				}
+				k++
+			}
 			continue
 		}
 		// The first one is the culprit: no route, a firewall, or a group on a path that can't cut it.
 		if g := o.groups[k]; g.n > 1 {
 			if o.failures++; o.failures >= maxFailures {
 				o.segments = false
+				h.s.log.Info("answers go one by one: the system will not cut datagrams on this path", "socket", u.conn.LocalAddr(), "error", u.err)
 			}
 			u.sendOneByOne(h, k, g)
 		} else {
@@ -155,15 +161,14 @@ func (u *udpSocket) sendOneByOne(h *handler, k int, g group) {
 	o.header(u, k, int(g.first))
 	hdr.SetIovlen(1)
 	o.pending = o.hdrs[k : k+1]
-	i := g.first
-	for range g.n {
+	for i, left := g.first, g.n; left > 0; i, left = o.next[i], left-1 {
+		hdr.Iov = &u.iovs[i]
+		u.iovs[i].SetLen(int(o.lens[i]))
 		if u.raw.Write(u.transmit) != nil {
 			return // closed: Run is ending
 		}
-		if u.err != nil {
+		if h.count.sends.Add(1); u.err != nil {
 			h.count.sendFail.Add(1)
 		}
-		hdr.Iov = (*unix.Iovec)(unsafe.Add(unsafe.Pointer(hdr.Iov), unsafe.Sizeof(unix.Iovec{})))
-		i = o.next[i]
 	}
 }

@@ -34,6 +34,7 @@ func (u *udpSocket) serve(ctx context.Context, s *Server) error {
 		}
 		h.refresh()
 		if m := h.answerUDP(buf, n, src.Addr().Unmap()); m > 0 {
+			h.count.sends.Add(1)
 			if _, err := u.conn.WriteToUDPAddrPort(buf[:m], src); err != nil {
 				h.count.sendFail.Add(1)
 			}

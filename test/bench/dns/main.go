@@ -5,7 +5,8 @@
 //
 // What is the same for all: one A record, asked for over UDP with EDNS; minimal answers; no rate limit (ours has none for loopback
 // anyway); the server pinned to one processor with one worker, the load to another. The load keeps a number of questions
-// outstanding, so that the server always finds some waiting: saturation. CPU seconds are user and system of the server's processes.
+// outstanding, so that the server finds some waiting: saturation, as far as one processor can make it; the tables say how busy the
+// server was. CPU seconds are user and system of the server's processes.
 // Rounds are interleaved: every peer has its turn in each round, so that a noisy moment hits all.
 package main
 
@@ -20,17 +21,26 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/mmsrouter/mmsrouter/test/bench/measure"
 )
 
 type bench struct {
 	ours, self, scratch, only string
-	rounds, queries, window   int
-	sockets                   int
-	segments                  bool
+	rounds, queries           int
 	serverCPU, loadCPU        string
+}
+
+// shape is a kind of load.
+type shape struct {
+	name            string
+	clients, window int
+}
+
+// A client is a socket, with a port of its own. Questions of the busy ones come in runs; of many, one by one.
+var shapes = []shape{
+	{"32 busy clients", 32, 1024},
+	{"512 clients, one question each", 512, 512},
 }
 
 func main() {
@@ -57,16 +67,13 @@ func run(args []string) error {
 	fs.BoolVar(&quick, "quick", false, "two short rounds: under 20 seconds")
 	fs.IntVar(&b.rounds, "rounds", 3, "interleaved rounds")
 	fs.IntVar(&b.queries, "n", 2000000, "queries in a round")
-	fs.IntVar(&b.window, "window", 1024, "queries outstanding")
-	fs.IntVar(&b.sockets, "sockets", 32, "sockets that the load asks from: clients")
-	fs.BoolVar(&b.segments, "segments", false, "the load sends by UDP segmentation: cheaper for it, so that a faster server is still kept busy")
 	fs.StringVar(&b.ours, "mmsrouter", "./mmsrouter", "the router's program (make build)")
 	fs.StringVar(&b.only, "only", "", "only peers with one of these words in their name, by commas")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
 	if quick {
-		b.rounds, b.queries = 2, 300000
+		b.rounds, b.queries = 2, 100000
 	}
 	return b.all()
 }
@@ -88,26 +95,42 @@ func (b *bench) all() (err error) {
 		}
 	}
 	fmt.Printf("%s; server on processor %q, load on %q\n", measure.Machine(), b.serverCPU, b.loadCPU)
-	cpu := measure.NewTable(fmt.Sprintf("CPU seconds per million A queries with EDNS, %d outstanding from %d sockets, %d rounds of %d", b.window, b.sockets, b.rounds, b.queries),
-		"CPU s per million", "NSD", "all", "user", "system")
-	other := measure.NewTable("the same rounds", "", "", "thousand answers a second", "lost", "peak memory, MiB")
+	t := tables{
+		cpu:  measure.NewTable(fmt.Sprintf("CPU seconds per million A queries with EDNS, %d rounds of %d", b.rounds, b.queries), "CPU s per million", "NSD"),
+		user: measure.NewTable("of these, in user mode", "CPU s per million", ""),
+		busy: measure.NewTable("how busy the server was", "% of its processor", ""),
+		rate: measure.NewTable("answers", "thousand a second", ""),
+		rest: measure.NewTable("memory and losses", "", "", "peak memory, MiB", "lost in all rounds"),
+	}
 	running := b.start()
 	defer func() {
 		for _, p := range running {
 			p.proc.Stop()
 		}
 	}()
+	lost := map[string]int{}
 	for round := range b.rounds + 1 { // the first warms up and is not counted
-		for _, p := range running {
-			if err := b.round(p, round > 0, cpu, other); err != nil {
-				cpu.Note(p.name, "all", "failed: "+err.Error())
+		for _, sh := range shapes {
+			for _, p := range running {
+				n, err := b.round(p, sh, round > 0, t)
+				if err != nil {
+					t.cpu.Note(p.name, sh.name, "failed: "+err.Error())
+				}
+				lost[p.name] += n
 			}
 		}
 	}
-	cpu.Print(os.Stdout)
-	other.Print(os.Stdout)
+	for _, p := range running {
+		t.rest.Add(p.name, "peak memory, MiB", float64(measure.Peak(p.proc.Pid()))/(1<<20))
+		t.rest.Add(p.name, "lost in all rounds", float64(lost[p.name]))
+	}
+	for _, t := range []*measure.Table{t.cpu, t.user, t.busy, t.rate, t.rest} {
+		t.Print(os.Stdout)
+	}
 	return nil
 }
+
+type tables struct{ cpu, user, busy, rate, rest *measure.Table }
 
 // server is a peer that runs.
 type server struct {
@@ -156,43 +179,38 @@ func (b *bench) wanted(name string) bool {
 	return false
 }
 
-// round loads one server and notes what it cost.
-func (b *bench) round(p server, counted bool, cpu, other *measure.Table) error {
+// round loads one server, notes what it cost and gives the number of questions that got no answer.
+func (b *bench) round(p server, sh shape, counted bool, t tables) (lost int, err error) {
 	n := b.queries
 	if !counted {
 		n /= 10
 	}
-	before := measure.Total(p.proc.Pid())
-	user, system, err := measure.CPU(p.proc.Pid())
+	pid := p.proc.Pid()
+	before := measure.Total(pid)
+	user, _, err := measure.CPU(pid)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	r, err := b.load(p.addr, n)
+	r, err := b.load(p.addr, sh, n)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	spent := measure.Total(p.proc.Pid()) - before
-	user2, system2, err := measure.CPU(p.proc.Pid())
-	if err != nil {
-		return err
+	spent := measure.Total(pid) - before
+	userAfter, _, err := measure.CPU(pid)
+	if err != nil || !counted {
+		return 0, err
 	}
-	if !counted {
-		return nil
-	}
-	perMillion := func(d time.Duration) float64 { return d.Seconds() * 1e6 / float64(r.Answers) }
-	cpu.Add(p.name, "all", perMillion(spent))
-	cpu.Add(p.name, "user", perMillion(user2-user))
-	cpu.Add(p.name, "system", perMillion(system2-system))
-	other.Add(p.name, "thousand answers a second", float64(r.Answers)/r.Seconds/1000)
-	other.Add(p.name, "lost", float64(r.Lost))
-	other.Add(p.name, "peak memory, MiB", float64(measure.Peak(p.proc.Pid()))/(1<<20))
-	return nil
+	million := float64(r.Answers) / 1e6
+	t.cpu.Add(p.name, sh.name, spent.Seconds()/million)
+	t.user.Add(p.name, sh.name, (userAfter-user).Seconds()/million)
+	t.busy.Add(p.name, sh.name, 100*spent.Seconds()/r.Seconds)
+	t.rate.Add(p.name, sh.name, float64(r.Answers)/r.Seconds/1000)
+	return r.Lost, nil
 }
 
 // load runs a load process to its end.
-func (b *bench) load(addr string, n int) (r loadResult, err error) {
-	name, args := b.self, []string{"load", "-addr", addr, "-n", strconv.Itoa(n), "-window", strconv.Itoa(b.window),
-		"-sockets", strconv.Itoa(b.sockets), fmt.Sprintf("-segments=%v", b.segments)}
+func (b *bench) load(addr string, sh shape, n int) (r loadResult, err error) {
+	name, args := b.self, []string{"load", "-addr", addr, "-n", strconv.Itoa(n), "-window", strconv.Itoa(sh.window), "-sockets", strconv.Itoa(sh.clients)}
 	if b.loadCPU != "" {
 		name, args = "taskset", append([]string{"-c", b.loadCPU, b.self}, args...)
 	}
