@@ -106,3 +106,96 @@ func TestAddresses(t *testing.T) {
 		})
 	}
 }
+
+func TestParseAddress(t *testing.T) {
+	for _, tc := range []struct {
+		name, in string
+		kind     mms.AddressKind
+		value    string
+		wire     string
+	}{
+		{"number", "+46 70-123 45 67/TYPE=PLMN", mms.AddressNumber, "+46701234567", "+46701234567/TYPE=PLMN"},
+		{"number without type", "0701234567", mms.AddressNumber, "0701234567", "0701234567/TYPE=PLMN"},
+		{"small letters", " 0701234567/type=plmn ", mms.AddressNumber, "0701234567", "0701234567/TYPE=PLMN"},
+		{"short code", "112", mms.AddressCode, "112", "112"},
+		{"short code with type", "1337/TYPE=PLMN", mms.AddressCode, "1337", "1337"},
+		{"word", "Erotik", mms.AddressCode, "Erotik", "Erotik"},
+		{"e-mail", "anna@example.net", mms.AddressEmail, "anna@example.net", "anna@example.net"},
+		{"e-mail with name", "Anna B <anna@example.net>", mms.AddressEmail, "anna@example.net", "anna@example.net"},
+		{"e-mail with a slash", "a/b@example.net", mms.AddressEmail, "a/b@example.net", "a/b@example.net"},
+		{"IPv4", "10.1.2.3/TYPE=IPv4", mms.AddressIPv4, "10.1.2.3", "10.1.2.3/TYPE=IPv4"},
+		{"IPv6", "2001:db8::1/TYPE=IPv6", mms.AddressIPv6, "2001:db8::1", "2001:db8::1/TYPE=IPv6"},
+		{"unknown type", "x/TYPE=fax", mms.AddressOther, "x/TYPE=fax", "x/TYPE=fax"},
+		{"free text", "made by Aristotelis", mms.AddressOther, "made by Aristotelis", "made by Aristotelis"},
+		{"empty", "", mms.AddressOther, "", ""},
+		{"IPv4 without type", "10.1.2.3", mms.AddressOther, "10.1.2.3", "10.1.2.3"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			a := mms.ParseAddress(tc.in)
+			if a.Kind != tc.kind || a.Value != tc.value || a.String() != tc.wire {
+				t.Errorf("%v %q, on the wire %q", a.Kind, a.Value, a)
+			}
+			if again := mms.ParseAddress(a.String()); again != a {
+				t.Errorf("read again %v %q", again.Kind, again.Value)
+			}
+		})
+	}
+}
+
+func TestReasons(t *testing.T) {
+	for why := mms.TransientFailure; why <= mms.MMBoxFull+1; why++ {
+		for _, v := range []mms.Version{0, mms.Version10, mms.Version11, mms.Version12, mms.Version13, 0xA0} {
+			s := why.ResponseStatus(v)
+			if got := mms.ResponseClass(s) == mms.Transient; got != why.Transient() {
+				t.Errorf("reason %d to %q: %v", why, v, s)
+			}
+			if old := s < 0xC0 && s != mms.ErrorUnsupportedMessage; old != (v == mms.Version10 && s != mms.ErrorUnsupportedMessage) {
+				t.Errorf("reason %d to %q: %02x is of another version", why, v, byte(s))
+			}
+		}
+		if got := mms.StoreClass(why.StoreStatus()) == mms.Transient; got != why.Transient() {
+			t.Errorf("reason %d: store status %02x", why, byte(why.StoreStatus()))
+		}
+	}
+}
+
+func TestFields(t *testing.T) {
+	for f := mms.FieldBcc; f <= mms.FieldCancelStatus; f++ {
+		if back, ok := mms.ParseField(f.String()); !ok || back != f || !f.Known() {
+			t.Errorf("%02x %s is read as %02x", byte(f), f, byte(back))
+		}
+	}
+	if mms.Field(0xC5).String() != "0xC5" || mms.Field(0xC5).Known() || mms.FieldCancelID.Since() != 3 || mms.FieldTo.Since() != 0 {
+		t.Error("fields beyond the standard, or versions")
+	}
+	if f, ok := mms.ParseField("X-Mms-Read-Reply"); !ok || f != mms.FieldReadReport {
+		t.Error("the name of 1.0")
+	}
+}
+
+func BenchmarkPeek(b *testing.B) {
+	pdu := unhex(b, sendReq)
+	var h mms.Head
+	for b.Loop() {
+		h.Peek(pdu, false)
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	pdu := samples(b)[0].pdu
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := mms.Decode(pdu); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSendConf(b *testing.B) {
+	var buf []byte
+	id := []byte("T18c3a1")
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = mms.SendConf{TransactionID: id, Version: mms.Version12, Status: mms.StatusOk, MessageID: "AbC123@mmsc.example.net"}.Append(buf[:0])
+	}
+}

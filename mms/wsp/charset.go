@@ -44,11 +44,12 @@ var charsets = []charset{
 	{9, "iso-8859-6", charmap.ISO8859_6}, {10, "iso-8859-7", charmap.ISO8859_7}, {11, "iso-8859-8", charmap.ISO8859_8},
 	{12, "iso-8859-9", charmap.ISO8859_9}, {13, "iso-8859-10", charmap.ISO8859_10}, {17, "shift_jis", japanese.ShiftJIS},
 	{18, "euc-jp", japanese.EUCJP}, {36, "ks_c_5601-1987", korean.EUCKR}, {38, "euc-kr", korean.EUCKR},
+	{iso2022KR, "iso-2022-kr", nil},
 	{39, "iso-2022-jp", japanese.ISO2022JP}, {UTF8, "utf-8", nil}, {109, "iso-8859-13", charmap.ISO8859_13},
 	{110, "iso-8859-14", charmap.ISO8859_14}, {111, "iso-8859-15", charmap.ISO8859_15}, {112, "iso-8859-16", charmap.ISO8859_16},
 	{113, "gbk", simplifiedchinese.GBK}, {114, "gb18030", simplifiedchinese.GB18030},
 	{UCS2, "iso-10646-ucs-2", unicode.UTF16(unicode.BigEndian, unicode.UseBOM)},
-	{UCS4, "iso-10646-ucs-4", utf32.UTF32(utf32.BigEndian, utf32.UseBOM)},
+	{utf7, "utf-7", nil}, {UCS4, "iso-10646-ucs-4", utf32.UTF32(utf32.BigEndian, utf32.UseBOM)},
 	{UTF16BE, "utf-16be", unicode.UTF16(unicode.BigEndian, unicode.IgnoreBOM)},
 	{UTF16LE, "utf-16le", unicode.UTF16(unicode.LittleEndian, unicode.IgnoreBOM)},
 	{UTF16, "utf-16", unicode.UTF16(unicode.BigEndian, unicode.UseBOM)},
@@ -120,6 +121,10 @@ func (c Charset) Decode(b []byte) (text string, exact bool) {
 			return string(b), true
 		}
 		return latin1(b), true
+	case utf7:
+		return decodeUTF7(b)
+	case iso2022KR:
+		return decode2022KR(b)
 	}
 	known, ok := charsetByNumber[c]
 	if !ok {
@@ -132,7 +137,8 @@ func (c Charset) Decode(b []byte) (text string, exact bool) {
 	return string(out), !bytes.ContainsRune(out, utf8.RuneError)
 }
 
-// Encode turns a string into octets in c; false if c is unknown or lacks a character.
+// Encode turns a string into octets in c; false if c is unknown,
+// lacks a character, or is one that nobody should write (UTF-7, ISO-2022-KR).
 func (c Charset) Encode(text string) ([]byte, bool) {
 	if c == UTF8 || c == AnyCharset {
 		return []byte(text), utf8.ValidString(text)
@@ -141,7 +147,7 @@ func (c Charset) Encode(text string) ([]byte, bool) {
 		return []byte(text), strings.IndexFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 	}
 	known, ok := charsetByNumber[c]
-	if !ok {
+	if !ok || known.enc == nil {
 		return nil, false
 	}
 	out, err := known.enc.NewEncoder().Bytes([]byte(text))

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"unicode/utf8"
 
 	"github.com/mmsrouter/mmsrouter/mms/wsp"
 )
@@ -349,6 +350,27 @@ func FuzzReadParts(f *testing.F) {
 		for i := range back {
 			if !bytes.Equal(back[i].Data, parts[i].Data) || len(back[i].Headers) != len(parts[i].Headers) {
 				t.Fatalf("part %d differs", i)
+			}
+		}
+	})
+}
+
+func FuzzCharset(f *testing.F) {
+	for mib, text := range map[uint32]string{106: "C3A9", 1012: "2B4A6A6F2D", 37: "0E47510F", 1015: "FFFE4100", 2025: "D6D0", 39: "1B2442467C"} {
+		f.Add(mib, unhex(f, text))
+	}
+	f.Fuzz(func(t *testing.T, mib uint32, b []byte) {
+		c := wsp.Charset(mib)
+		text, exact := c.Decode(b)
+		if !utf8.ValidString(text) {
+			t.Fatalf("%v of %x gives %q", c, b, text)
+		}
+		if back, ok := wsp.ParseCharset(c.String()); !ok || back != c {
+			t.Fatalf("%v is read as %v", c, back)
+		}
+		if octets, ok := c.Encode(text); ok && exact {
+			if again, _ := c.Decode(octets); again != text && !strings.ContainsRune(text, '\uFEFF') {
+				t.Fatalf("%v: %q becomes %q", c, text, again)
 			}
 		}
 	})

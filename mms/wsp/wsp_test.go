@@ -140,6 +140,9 @@ func TestCharsets(t *testing.T) {
 	}{
 		{"cut UTF-8", 106, "'a' D0", "a\uFFFD", false}, {"any, UTF-8", 0, "C3A9", "é", true}, {"any, Latin-1", 0, "E9", "é", true},
 		{"unknown", 9999, "E9", "é", false}, {"UCS-2 without a mark", 1000, "00E9", "é", true}, {"UCS-2 little endian by its mark", 1000, "FFFEE900", "é", true},
+		{"UTF-7", 1012, "'Hi Mom +Jjo--+-+-!+ZeVnLIqe-'", "Hi Mom ☺-++!日本語", true}, {"UTF-7 cut", 1012, "'a+Jj'", "a", false},
+		{"ISO-2022-KR", 37, "1B242943 0E 4751 3139 0F 'x'", "한국x", true}, {"ISO-2022-KR cut", 37, "0E 47", "\uFFFD", false},
+		{"ISO-2022-JP", 39, "1B2442 467C 1B2842 'x'", "日x", true}, {"UCS-4", 1001, "000000E9", "é", true},
 		{"ASCII that is UTF-8", 3, "C3A9", "é", true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
