@@ -169,7 +169,6 @@ func (h *holder) run(ctx context.Context) {
 
 // round starts what is due and says how long to wait.
 func (h *holder) round(ctx context.Context, wg *sync.WaitGroup, free chan struct{}) time.Duration {
-	const poll = 5 * time.Second // another node's message, whose wake-up we don't hear
 	room := cap(free) - len(free)
 	if room == 0 {
 		return 100 * time.Millisecond
@@ -187,9 +186,9 @@ func (h *holder) round(ctx context.Context, wg *sync.WaitGroup, free chan struct
 	}
 	next, ok, err := h.m.store.NextHeld(ctx)
 	if err != nil || !ok {
-		return poll
+		return store.Poll
 	}
-	return max(50*time.Millisecond, min(poll, time.Until(next)))
+	return max(50*time.Millisecond, min(store.Poll, time.Until(next)))
 }
 
 // one does what is due for a held message.

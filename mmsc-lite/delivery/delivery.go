@@ -78,9 +78,6 @@ func New(opt Options) (*Delivery, error) {
 	return d, nil
 }
 
-// poll bounds how long work of another node, whose wake-up we don't hear, may lie.
-const poll = 5 * time.Second
-
 // Run works until ctx ends and returns after the last attempt has ended. What was claimed and not done is given back by
 // the store.
 func (d *Delivery) Run(ctx context.Context) error {
@@ -124,9 +121,9 @@ func (d *Delivery) round(ctx context.Context, wg *sync.WaitGroup) (time.Duration
 	}
 	next, ok, err := d.Store.NextDue(ctx)
 	if err != nil || !ok {
-		return poll, err
+		return store.Poll, err
 	}
-	return max(20*time.Millisecond, min(poll, time.Until(next))), nil
+	return max(20*time.Millisecond, min(store.Poll, time.Until(next))), nil
 }
 
 // take waits for a free worker and takes all that are free.

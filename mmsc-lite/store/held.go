@@ -187,6 +187,7 @@ func (s *Store) EndHeld(ctx context.Context, h *Held, o HeldOutcome) error {
 			return ErrStale
 		}
 		if final == nil {
+			tx.soon(s.Wake.Held, o.Next, now)
 			return nil
 		}
 		tx.after = append(tx.after, s.Wake.Held.set) // the next of its subscriber may be due

@@ -102,6 +102,7 @@ func (s *Store) EndReport(ctx context.Context, r *Report, next time.Time, why st
 			return ErrStale
 		}
 		if !next.IsZero() {
+			tx.soon(s.Wake.Delivery, next, now)
 			return nil
 		}
 		what := r.Kind.String() + " report sent"

@@ -1,5 +1,7 @@
 package store
 
+import "time"
+
 // Wakers tell loops outside the store that there is work before their timers would.
 type Wakers struct {
 	Delivery Waker // a recipient or a report may be due
@@ -16,5 +18,15 @@ func (w Waker) set() {
 	select {
 	case w <- struct{}{}:
 	default: // it is set already
+	}
+}
+
+// Poll is how often loops that wait for a Waker look for work all the same: another node's wake-ups are not heard.
+const Poll = 5 * time.Second
+
+// soon wakes a loop, once the transaction is durable, for work that is due before the loop would look by itself.
+func (tx *Tx) soon(w Waker, next, now time.Time) {
+	if next.Sub(now) < Poll {
+		tx.after = append(tx.after, w.set)
 	}
 }

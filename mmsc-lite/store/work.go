@@ -120,6 +120,7 @@ func (s *Store) Attempted(ctx context.Context, d *Due, next time.Time, why strin
 		if n == 0 {
 			return ErrStale
 		}
+		tx.soon(s.Wake.Delivery, next, now)
 		return tx.event(d.Message.ID, d.Recipient.ID, now, what, why)
 	})
 }
@@ -153,6 +154,7 @@ func (s *Store) Defer(ctx context.Context, id ID, next time.Time, allowed bool) 
 			Deferred, min(millis(next), e.expires), bit(allowed), id); err != nil {
 			return fmt.Errorf("defer: %w", err)
 		}
+		tx.soon(s.Wake.Delivery, fromMillis(min(millis(next), e.expires)), time.Now())
 		return tx.event(e.message, id, time.Now(), Deferred.String(), "")
 	})
 }
@@ -173,7 +175,7 @@ func (s *Store) Fetched(ctx context.Context, id ID, retrieved time.Time) error {
 			Fetched, millis(now), millis(retrieved), id); err != nil {
 			return fmt.Errorf("note retrieval: %w", err)
 		}
-		tx.after = append(tx.after, s.Wake.Delivery.set)
+		tx.soon(s.Wake.Delivery, retrieved, now)
 		return tx.event(e.message, id, now, Fetched.String(), "")
 	})
 }
