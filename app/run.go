@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -51,7 +54,7 @@ func (a *App) Run(ctx context.Context) error {
 	for waiting := true; waiting; {
 		select {
 		case <-ready:
-			a.notify("READY=1", "STATUS=ready")
+			a.notify("READY=1", "STATUS=ready: "+a.listeningLine())
 			a.log.Info("ready: every MMSC has a first verdict")
 			ready = nil
 		case <-ctx.Done():
@@ -94,6 +97,16 @@ func (a *App) finish(rooms []*runner) {
 		}
 	}
 	a.log.Info("ended", "took", time.Since(began).Round(time.Millisecond))
+}
+
+// listeningLine is what `systemctl status` shows: each key and its bound addresses.
+func (a *App) listeningLine() string {
+	listening := a.Listening()
+	var all []string
+	for _, key := range slices.Sorted(maps.Keys(listening)) {
+		all = append(all, key+" "+strings.Join(listening[key], " "))
+	}
+	return strings.Join(all, ", ")
 }
 
 // notify tells the service manager; that it can't be told is no reason to stop.
