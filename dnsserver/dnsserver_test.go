@@ -274,7 +274,8 @@ func TestPortInUse(t *testing.T) {
 				defer l.Close()
 				addr = l.Addr().String()
 			} else {
-				l, err := net.ListenPacket("udp", "127.0.0.1:0")
+				// An address that nobody else's connections use: the same port must be free for TCP.
+				l, err := net.ListenPacket("udp", "127.71.3.9:0")
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -16,8 +16,8 @@ type outbox struct {
 
 	groups  [batchSize]group
 	n       int
-	slots   [64]uint8        // by a hash of the client: its newest group, plus one; 0: none
-	next    [batchSize]uint8 // the answer behind an answer in its group
+	slots   [2 * batchSize]uint8 // by a hash of the client: its newest group, plus one; 0: none
+	next    [batchSize]uint8     // the answer behind an answer in its group
 	lens    [batchSize]uint16
 	hdrs    [batchSize]mmsghdr
 	iovs    [batchSize]unix.Iovec
@@ -46,12 +46,11 @@ func (o *outbox) reset() {
 // add puts answer i, of m octets, into a group.
 func (o *outbox) add(u *udpSocket, i, m int) {
 	o.lens[i] = uint16(m)
-	a := &u.addr[i]
-	slot := &o.slots[(a.Port*31^uint16(a.Flowinfo)*17^uint16(a.Flowinfo>>16))%64] // Flowinfo: where an IPv4 address stands
+	slot := o.find(u, i)
 	if *slot > 0 && o.segments {
 		g := &o.groups[*slot-1]
 		size := int(o.lens[g.first])
-		if !g.closed && m <= size && g.n < maxSegments && g.total+m <= maxGroup && u.sameClient(int(g.first), i) {
+		if !g.closed && m <= size && g.n < maxSegments && g.total+m <= maxGroup {
 			o.next[g.last] = uint8(i)
 			g.last = uint8(i)
 			g.n++
@@ -63,6 +62,19 @@ func (o *outbox) add(u *udpSocket, i, m int) {
 	o.groups[o.n] = group{first: uint8(i), last: uint8(i), n: 1, total: m}
 	o.n++
 	*slot = uint8(o.n)
+}
+
+// find gives the slot of answer i's client: the one with its newest group, or an empty one. There are more slots than answers in
+// a batch.
+func (o *outbox) find(u *udpSocket, i int) *uint8 {
+	a := &u.addr[i]
+	at := a.Port*31 ^ uint16(a.Flowinfo)*17 ^ uint16(a.Flowinfo>>16) // Flowinfo: where an IPv4 address stands
+	for ; ; at++ {
+		slot := &o.slots[at%uint16(len(o.slots))]
+		if *slot == 0 || u.sameClient(int(o.groups[*slot-1].first), i) {
+			return slot
+		}
+	}
 }
 
 // sameClient says whether two queries came from the same client to the same address of ours.

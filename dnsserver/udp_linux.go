@@ -166,6 +166,9 @@ func (u *udpSocket) rearm(i int) {
 // serve answers until the socket is closed.
 func (u *udpSocket) serve(ctx context.Context, s *Server) error {
 	if err := u.prepare(); err != nil {
+		if ctx.Err() != nil {
+			return nil // closed before it began
+		}
 		return fmt.Errorf("dns: %s: %w", u.conn.LocalAddr(), err)
 	}
 	h := &handler{s: s, count: s.metrics.counters()}
