@@ -38,7 +38,7 @@ type PDU struct {
 	Body        []byte           // what stands behind the Content-Type; nil when it is not in memory
 	BodyOffset  int64            // octets of the header block
 	BodySize    int64
-	Parts       []wsp.Part // of a multipart body; their offsets count from the start of the PDU
+	Parts       []wsp.Part // of a multipart body, else nil; their offsets count from the start of the PDU
 }
 
 // Decode reads a whole PDU. The result aliases b. What a careful reader can make

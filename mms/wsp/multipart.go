@@ -161,7 +161,7 @@ func (s source) parts(off, end, base int64, depth int, budget *int) ([]Part, err
 		return nil, &PartError{off + base, 0, fmt.Errorf("%d parts, %d are allowed", count, MaxParts)}
 	}
 	off += int64(n)
-	var out []Part
+	out := make([]Part, 0, min(count, 8)) // not nil, even if it stays empty
 	for i := 1; i <= int(count); i++ {
 		if off == end {
 			if len(out) > 0 {
