@@ -1,7 +1,6 @@
 package dnsserver
 
 import (
-	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
 	"strings"
@@ -24,21 +23,6 @@ func (h *handler) refresh() {
 	h.view = h.s.current()
 	h.now = time.Now()
 }
-
-// query is a query as the slow path understood it.
-type query struct {
-	msg     dns.Msg
-	name    string   // of the question, lower-case wire form
-	opt     *dns.OPT // nil: no EDNS
-	src     netip.Addr
-	tcp     bool
-	cookie  []byte // as sent; nil: none
-	nsid    bool
-	keep    bool // edns-tcp-keepalive
-	trusted bool // has shown a valid cookie
-}
-
-const headerLen = 12
 
 // slow answers one packet by way of miekg/dns. It gives the packed answer, or nil for silence. The second result is a
 // zone transfer to stream instead (TCP only).
@@ -67,60 +51,6 @@ func (h *handler) slow(pkt []byte, src netip.Addr, tcp bool) ([]byte, *transfer)
 		}
 	}
 	return h.finish(q, m, r), nil
-}
-
-// examine checks what surrounds the question: number of questions, EDNS, cookie, signature. done means that its
-// RCODE is the whole answer.
-func (h *handler) examine(q *query) (rcode int, done bool) {
-	opts := 0
-	for _, rr := range q.msg.Extra {
-		if o, ok := rr.(*dns.OPT); ok {
-			opts++
-			q.opt = o
-		}
-	}
-	for _, rr := range append(append([]dns.RR(nil), q.msg.Answer...), q.msg.Ns...) {
-		if _, ok := rr.(*dns.OPT); ok {
-			return dns.RcodeFormatError, true
-		}
-	}
-	if opts > 1 || (q.opt != nil && q.opt.Hdr.Name != ".") {
-		return dns.RcodeFormatError, true
-	}
-	if q.opt != nil {
-		if q.opt.Version() != 0 {
-			return dns.RcodeBadVers, true
-		}
-		for _, o := range q.opt.Option {
-			switch o := o.(type) {
-			case *dns.EDNS0_NSID:
-				q.nsid = true
-			case *dns.EDNS0_TCP_KEEPALIVE:
-				q.keep = q.tcp
-			case *dns.EDNS0_COOKIE:
-				if q.cookie != nil {
-					continue // all but the first are ignored (RFC 7873, 5.2)
-				}
-				b, err := hex.DecodeString(o.Cookie)
-				if err != nil || (len(b) != clientCookieLen && (len(b) < 16 || len(b) > 40)) {
-					return dns.RcodeFormatError, true
-				}
-				q.cookie = b
-			}
-		}
-	}
-	if len(q.msg.Question) == 0 && q.cookie != nil && len(q.msg.Answer)+len(q.msg.Ns) == 0 {
-		return dns.RcodeSuccess, true // somebody asks for a cookie only (RFC 7873, 5.4)
-	}
-	if len(q.msg.Question) != 1 || len(q.msg.Answer) != 0 {
-		return dns.RcodeFormatError, true
-	}
-	if n := len(q.msg.Extra); n > 0 {
-		if _, ok := q.msg.Extra[n-1].(*dns.TSIG); ok {
-			return dns.RcodeNotAuth, true // we hold no keys (RFC 8945, 5.2)
-		}
-	}
-	return 0, false
 }
 
 // answer finds the answer to a well-formed query with one question.
@@ -181,11 +111,13 @@ func (h *handler) finish(q *query, m *dns.Msg, r reply) []byte {
 			m.Extra = append(m.Extra, badKey(t, h.now))
 		}
 	}
-	switch h.limit(q, r, qtype) {
-	case drop:
-		return nil
-	case slip:
-		truncate(m)
+	if !q.tcp {
+		switch h.limit(q.src, q.trusted, r.rcode, []byte(q.name), qtype) {
+		case drop:
+			return nil
+		case slip:
+			truncate(m)
+		}
 	}
 	out := h.fit(q, m, r, opt)
 	h.count.query(qtype, r.rcode)
@@ -195,17 +127,18 @@ func (h *handler) finish(q *query, m *dns.Msg, r reply) []byte {
 	return out
 }
 
-// limit asks the rate limiter, unless the client is known: by TCP, by a cookie, as a gateway.
-func (h *handler) limit(q *query, r reply, qtype uint16) limitVerdict {
+// limit asks the rate limiter for an answer over UDP, unless the client is known: by a cookie, or as a gateway. name is in
+// lower-case wire form.
+func (h *handler) limit(src netip.Addr, cookie bool, rcode int, name []byte, qtype uint16) limitVerdict {
 	p := h.view.policy
-	if p.limiter == nil || q.tcp || q.trusted || p.trusted(q.src) {
+	if p.limiter == nil || cookie || p.trusted(src) {
 		return send
 	}
 	kind := uint64(errorKind)
-	if r.rcode == dns.RcodeSuccess && len(q.msg.Question) == 1 {
-		kind = p.limiter.kind([]byte(q.name), qtype)
+	if rcode == dns.RcodeSuccess {
+		kind = p.limiter.kind(name, qtype)
 	}
-	v := p.limiter.verdict(q.src, kind, h.now)
+	v := p.limiter.verdict(src, kind, h.now)
 	h.count.limited(v)
 	return v
 }
@@ -313,12 +246,8 @@ func badKey(t *dns.TSIG, now time.Time) *dns.TSIG {
 
 // headerOnly answers what can't be read, or whose form we can't know: with the header alone.
 func (h *handler) headerOnly(pkt []byte, rcode int, src netip.Addr, tcp bool) []byte {
-	if l := h.view.policy.limiter; l != nil && !tcp && !h.view.policy.trusted(src) {
-		v := l.verdict(src, errorKind, h.now)
-		h.count.limited(v)
-		if v == drop {
-			return nil
-		}
+	if !tcp && h.limit(src, false, rcode, nil, 0) == drop {
+		return nil
 	}
 	b := make([]byte, headerLen)
 	copy(b, pkt[:2])
@@ -329,52 +258,4 @@ func (h *handler) headerOnly(pkt []byte, rcode int, src netip.Addr, tcp bool) []
 	b[3] = byte(rcode)
 	h.count.query(0, rcode)
 	return b
-}
-
-// wellFormed walks the whole packet: as many questions and records as the header says, and nothing behind them. The parser
-// is more lenient.
-func wellFormed(pkt []byte) bool {
-	off := headerLen
-	for range binary.BigEndian.Uint16(pkt[4:]) {
-		// No pointer has anything to point to in a first question; more than one question is refused anyway.
-		if off = skipName(pkt, off, false); off < 0 || off+4 > len(pkt) {
-			return false
-		}
-		off += 4
-	}
-	records := 0
-	for i := 6; i < headerLen; i += 2 {
-		records += int(binary.BigEndian.Uint16(pkt[i:]))
-	}
-	for range records {
-		if off = skipName(pkt, off, true); off < 0 || off+10 > len(pkt) {
-			return false
-		}
-		off += 10 + int(binary.BigEndian.Uint16(pkt[off+8:]))
-		if off > len(pkt) {
-			return false
-		}
-	}
-	return off == len(pkt)
-}
-
-// skipName gives the offset behind the name at off; -1 if it is broken.
-func skipName(pkt []byte, off int, pointers bool) int {
-	start := off
-	for off < len(pkt) {
-		switch l := int(pkt[off]); {
-		case l == 0:
-			if off+1-start > 255 {
-				return -1
-			}
-			return off + 1
-		case l < 64:
-			off += 1 + l
-		case l >= 192 && pointers && off+2 <= len(pkt):
-			return off + 2
-		default:
-			return -1
-		}
-	}
-	return -1
 }

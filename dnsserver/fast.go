@@ -3,6 +3,7 @@ package dnsserver
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -128,24 +129,12 @@ func (h *handler) write(buf []byte, end int, name []byte, qtype uint16, a *packe
 	if len(a.tails) > 1 {
 		tail = a.tails[int(h.view.turn.Add(1))%len(a.tails)]
 	}
-	limit, optLen := dns.MinMsgSize, 0
+	optLen := e.length(p)
+	var cookie [cookieLen]byte
+	valid, renew := e.verify(p, &cookie, src, h.now)
+	limit := dns.MinMsgSize
 	if e.present {
 		limit = min(max(limit, e.size), p.udpSize)
-		optLen = optFixed
-		if e.cookieLen > 0 {
-			optLen += 4 + cookieLen
-		}
-		if e.nsid && p.nsid != "" {
-			optLen += 4 + len(p.nsid)
-		}
-	}
-	var cookie [cookieLen]byte
-	valid, renew := false, true
-	if e.cookieLen > 0 {
-		copy(cookie[:], e.cookie[:])
-		if e.cookieLen == cookieLen {
-			valid, renew = p.cookies.open(&cookie, src, unixSeconds(h.now))
-		}
 	}
 	if !valid && !a.own {
 		limit = min(limit, p.unverified)
@@ -156,17 +145,9 @@ func (h *handler) write(buf []byte, end int, name []byte, qtype uint16, a *packe
 	if e.cookieLen > 0 {
 		h.count.cookie(e.cookieLen > clientCookieLen, valid)
 	}
-	verdict := send
-	if p.limiter != nil && !valid && !p.trusted(src) {
-		kind := uint64(errorKind)
-		if a.rcode == dns.RcodeSuccess {
-			kind = p.limiter.kind(name, qtype)
-		}
-		verdict = p.limiter.verdict(src, kind, h.now)
-		h.count.limited(verdict)
-		if verdict == drop {
-			return 0, true
-		}
+	verdict := h.limit(src, valid, int(a.rcode), name, qtype)
+	if verdict == drop {
+		return 0, true
 	}
 	buf[2] = 0x80 | flagAA | buf[2]&1 // RD is copied
 	if a == refused {
@@ -194,6 +175,30 @@ func (h *handler) write(buf []byte, end int, name []byte, qtype uint16, a *packe
 	}
 	h.count.query(qtype, int(a.rcode))
 	return end, true
+}
+
+// length is that of our EDNS record; 0 if the query had none.
+func (e *edns) length(p *policy) int {
+	if !e.present {
+		return 0
+	}
+	n := optFixed
+	if e.cookieLen > 0 {
+		n += 4 + cookieLen
+	}
+	if e.nsid && p.nsid != "" {
+		n += 4 + len(p.nsid)
+	}
+	return n
+}
+
+// verify copies the query's cookie and says whether it is valid and whether it should be renewed.
+func (e *edns) verify(p *policy, cookie *[cookieLen]byte, src netip.Addr, now time.Time) (valid, renew bool) {
+	copy(cookie[:], e.cookie[:e.cookieLen])
+	if e.cookieLen != cookieLen {
+		return false, true
+	}
+	return p.cookies.open(cookie, src, unixSeconds(now))
 }
 
 // write puts our EDNS record of optLen octets at off and gives the offset behind it.
