@@ -17,7 +17,9 @@ type accessLog struct {
 	pending []byte
 	spare   []byte
 	wake    chan struct{}
+	file    sync.Mutex // guards out; never held with mu
 	out     io.WriteCloser
+	path    string
 	m       *metrics
 	log     *slog.Logger
 }
@@ -41,13 +43,41 @@ func openAccessLog(path string, m *metrics, log *slog.Logger) (*accessLog, error
 	case "stdout":
 		out = stdoutCloser{os.Stdout}
 	default:
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
+		f, err := openLogFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("mm1.access_log.path: %w", err)
+			return nil, err
 		}
 		out = f
 	}
-	return &accessLog{wake: make(chan struct{}, 1), out: out, m: m, log: log}, nil
+	return &accessLog{path: path, wake: make(chan struct{}, 1), out: out, m: m, log: log}, nil
+}
+
+func openLogFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("mm1.access_log.path: %w", err)
+	}
+	return f, nil
+}
+
+// reopen takes the file of that name up again, for log rotation; standard output stays.
+func (l *accessLog) reopen() (swap func(), err error) {
+	if l == nil || l.path == "stdout" {
+		return func() {}, nil
+	}
+	f, err := openLogFile(l.path)
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		l.file.Lock()
+		old := l.out
+		l.out = f
+		l.file.Unlock()
+		if err := old.Close(); err != nil {
+			l.log.Warn("close access log", "err", err)
+		}
+	}, nil
 }
 
 // add queues one line.
@@ -78,7 +108,10 @@ func (l *accessLog) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			l.flush()
-			if err := l.out.Close(); err != nil {
+			l.file.Lock()
+			err := l.out.Close()
+			l.file.Unlock()
+			if err != nil {
 				l.log.Warn("close access log", "err", err)
 			}
 			return
@@ -95,7 +128,10 @@ func (l *accessLog) flush() {
 	l.pending, l.spare = l.spare[:0], nil
 	l.mu.Unlock()
 	if len(out) > 0 {
-		if _, err := l.out.Write(out); err != nil {
+		l.file.Lock()
+		_, err := l.out.Write(out)
+		l.file.Unlock()
+		if err != nil {
 			l.m.logDropped.Add(1)
 			l.log.Warn("write access log", "err", err)
 		}

@@ -37,7 +37,8 @@ type answer struct {
 
 	pdu   mms.Head
 	state mms.State
-	up    *upConn // while the rest of the body is still to come
+	until time.Time // for head and held part together; a streaming rest may take longer
+	up    *upConn   // while the rest of the body is still to come
 }
 
 func (a *answer) body() []byte { return a.buf[a.at:a.n] }
@@ -69,16 +70,23 @@ var (
 	errCutAnswer = errors.New("the answer broke off")
 )
 
+// maxInterim bounds the 1xx answers before the answer.
+const maxInterim = 16
+
 // read reads the answer on c: the head, and the body as far as it is held. patience is the time to its first
-// octet, and between two reads; x.deadline bounds the whole.
+// octet, and between two reads; x.deadline bounds what is held.
 func (a *answer) read(c *upConn, x *exchange, patience time.Duration) error {
 	if x.get {
 		a.buf = answerPool.Get().(*[answerSize]byte)[:]
 	} else {
 		a.buf = x.p.store.GetSmall()
 	}
+	a.until = x.deadline
+	if a.until.IsZero() {
+		a.until = time.Now().Add(10 * patience) // the upload is not through: what arrived is looked at, not waited for
+	}
 	limits := wire.Limits{Octets: int(x.set.Limits.Header), Fields: x.set.Limits.Fields}
-	for {
+	for interim := 0; ; {
 		err := wire.ParseResponse(a.buf[:a.n], &a.resp, limits)
 		if err == nil {
 			if a.resp.Status >= 200 {
@@ -86,6 +94,9 @@ func (a *answer) read(c *upConn, x *exchange, patience time.Duration) error {
 			}
 			// 100 Continue, 103 Early Hints: the answer is still to come
 			a.n = copy(a.buf, a.buf[a.resp.Size:a.n])
+			if interim++; interim > maxInterim {
+				return fmt.Errorf("%w: nothing but interim answers", errCutAnswer)
+			}
 			if a.resp.Status == 101 {
 				return fmt.Errorf("%w: a switch of protocols that nobody asked for", errCutAnswer)
 			}
@@ -112,6 +123,7 @@ func (a *answer) read(c *upConn, x *exchange, patience time.Duration) error {
 		}
 		a.take()
 	}
+	a.until = time.Time{}
 	return nil
 }
 
@@ -184,8 +196,8 @@ func (a *answer) fill(c *upConn, x *exchange, patience time.Duration) error {
 		}
 	}
 	until := time.Now().Add(patience)
-	if !x.deadline.IsZero() && x.deadline.Before(until) {
-		until = x.deadline
+	if !a.until.IsZero() && a.until.Before(until) {
+		until = a.until
 	}
 	_ = c.NC.SetReadDeadline(until) // it fails only on a closed connection
 	if x.cl.aborted.Load() && x.p.stopping() {

@@ -237,8 +237,8 @@ func (p *Proxy) Learned(host, path, subscriber string, transaction, messageID st
 }
 
 // Reload swaps configuration and MMSCs in without dropping a connection. On error nothing has changed. The
-// sizes of fence, owner table, fate index and replay memory, and the place of the access log, stay as
-// they were at the start.
+// sizes of fence, owner table, fate index and replay memory, and the path of the access log, stay as
+// they were at the start; its file is opened again, for log rotation.
 func (p *Proxy) Reload(c Config, list []Upstream) error {
 	set, err := c.compile()
 	if err != nil {
@@ -255,7 +255,12 @@ func (p *Proxy) Reload(c Config, list []Upstream) error {
 	if err != nil {
 		return err
 	}
+	reopen, err := p.access.reopen()
+	if err != nil {
+		return err
+	}
 	fresh, err := p.bind(set.Listen)
+	reopen() // the same path: it does no harm even if the rest fails
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func (c *Conn) recv(fd uintptr) bool {
 	}
 }
 
-// send writes as much of iov as goes; false: the socket takes no more now.
+// send writes as much of iov as goes; false: the socket took nothing and takes no more now.
 func (c *Conn) send(fd uintptr) bool {
 	for {
 		n, errno := c.iov.write(fd)
@@ -81,7 +81,7 @@ func (c *Conn) send(fd uintptr) bool {
 			continue
 		case errno != 0:
 			c.errno = errno
-			return errno != syscall.EAGAIN
+			return errno != syscall.EAGAIN || c.n > 0
 		}
 		c.n += n
 		if c.iov.advance(n); c.iov.empty() {
@@ -175,31 +175,53 @@ func (c *Conn) recvPooled(fd uintptr) bool {
 	return false
 }
 
-// Write writes all of bufs with as few system calls as the socket allows, waiting until a deadline that is set
-// only when it has to wait. It uses bufs up: what is left of it was not written. n counts octets. After a time-out
-// the rest may be written later only if the connection Resumes.
+// Write writes all of bufs with as few system calls as the socket allows. patience is how long the peer may take
+// nothing; the deadline is set only when there is a wait. It uses bufs up: what is left of it was not written.
+// n counts octets. After a time-out the rest may be written later only if the connection Resumes.
 func (c *Conn) Write(bufs *net.Buffers, patience time.Duration) (n int64, err error) {
 	if c.raw == nil {
-		_ = c.NC.SetWriteDeadline(time.Now().Add(patience)) // it fails only on a closed connection
-		return bufs.WriteTo(c.NC)
+		return c.writeRecords(bufs, patience)
 	}
 	for len(*bufs) > 0 {
 		c.iov.load(bufs)
 		c.n, c.errno = 0, 0
 		err = c.raw.Control(c.writeNow)
-		if err == nil && c.errno == syscall.EAGAIN {
+		if err == nil && c.errno == syscall.EAGAIN && c.n == 0 {
 			_ = c.NC.SetWriteDeadline(time.Now().Add(patience)) // it fails only on a closed connection, as the next call will
 			err = c.raw.Write(c.writeWait)
 		}
 		c.iov.clear()
 		n += int64(c.n)
 		consume(bufs, c.n)
-		if err == nil && c.errno != 0 {
+		if err == nil && c.errno != 0 && c.errno != syscall.EAGAIN {
 			err = os.NewSyscallError("write", c.errno)
 		}
 		if err != nil {
 			return n, err
 		}
+	}
+	return n, nil
+}
+
+// record is the most that one TLS record carries.
+const record = 16 << 10
+
+// writeRecords is Write on TLS: a deadline for each record.
+func (c *Conn) writeRecords(bufs *net.Buffers, patience time.Duration) (n int64, err error) {
+	for len(*bufs) > 0 {
+		b := (*bufs)[0]
+		for len(b) > 0 {
+			_ = c.NC.SetWriteDeadline(time.Now().Add(patience)) // it fails only on a closed connection, as the write will
+			k, err := c.NC.Write(b[:min(len(b), record)])
+			n += int64(k)
+			if err != nil {
+				(*bufs)[0] = b[k:]
+				return n, err
+			}
+			b = b[k:]
+		}
+		(*bufs)[0] = nil
+		*bufs = (*bufs)[1:]
 	}
 	return n, nil
 }
