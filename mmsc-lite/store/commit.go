@@ -35,8 +35,12 @@ type Tx struct {
 	s     *Store
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
-	after []func() // run once the transaction is durable
+	after []func()  // run once the transaction is durable
+	again time.Time // not before it is a server asked that was not there
 }
+
+// connectPause is how long a committer leaves a server alone that was not there.
+const connectPause = 100 * time.Millisecond
 
 // writeTimeout bounds a transaction; a PostgreSQL server that is gone without a word must not hold a committer for ever.
 const writeTimeout = 40 * time.Second
@@ -144,16 +148,17 @@ func (tx *Tx) run(batch []*op) (answers []error, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	tx.ctx, tx.after = ctx, tx.after[:0]
-	if tx.conn == nil {
-		if tx.conn, err = tx.s.write.Conn(ctx); err != nil {
-			tx.conn = nil
-			return nil, fmt.Errorf("connect: %w", err)
+	// A pool may hold connections to a server that has been restarted since: nothing has been sent on them, so
+	// the next one is tried.
+	for tries := 0; ; tries++ {
+		if err = tx.start(ctx); err == nil {
+			break
 		}
-		tx.stmts = make(map[string]*sql.Stmt)
-	}
-	if _, err = tx.conn.ExecContext(ctx, tx.s.engine.begin()); err != nil {
 		tx.drop()
-		return nil, fmt.Errorf("begin: %w", err)
+		if tries == tx.s.opt.Tuning.Writers+1 || ctx.Err() != nil {
+			tx.again = time.Now().Add(connectPause)
+			return nil, err
+		}
 	}
 	answers = make([]error, len(batch))
 	for i, o := range batch {
@@ -171,6 +176,27 @@ func (tx *Tx) run(batch []*op) (answers []error, err error) {
 		f()
 	}
 	return answers, nil
+}
+
+// start takes a connection, unless there is one, and begins the transaction.
+func (tx *Tx) start(ctx context.Context) (err error) {
+	if tx.conn == nil {
+		if wait := time.Until(tx.again); wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-tx.s.closing:
+			}
+		}
+		if tx.conn, err = tx.s.write.Conn(ctx); err != nil {
+			tx.conn = nil
+			return fmt.Errorf("connect: %w", err)
+		}
+		tx.stmts = make(map[string]*sql.Stmt)
+	}
+	if _, err = tx.conn.ExecContext(ctx, tx.s.engine.begin()); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	return nil
 }
 
 // rollback undoes; a connection that can't even do that is thrown away.

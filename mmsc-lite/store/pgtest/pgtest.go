@@ -26,12 +26,13 @@ import (
 
 // Cluster is a PostgreSQL server.
 type Cluster struct {
-	dir  string
-	bin  string
-	cred *syscall.Credential // nil: the user who runs the tests
-	mu   sync.Mutex
-	cmd  *exec.Cmd
-	next int
+	dir   string
+	bin   string
+	cred  *syscall.Credential // nil: the user who runs the tests
+	mu    sync.Mutex
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when cmd has ended
+	next  int
 }
 
 // errAbsent says that there is no PostgreSQL to run.
@@ -145,54 +146,81 @@ func (c *Cluster) command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Up starts the server and waits until it answers.
+// Up starts the server and waits until it answers. After Kill the old one's children may still hold its memory: the new
+// one then ends at once, and is started again.
 func (c *Cluster) Up() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cmd != nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	retry := time.NewTicker(50 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		ended, err := c.start()
+		if err != nil {
+			return fmt.Errorf("start PostgreSQL: %w", err)
+		}
+		if err = c.answers(ctx, ended, retry); err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			text, _ := os.ReadFile(filepath.Join(c.dir, "log")) // shown beside the error if it can be read
+			return fmt.Errorf("PostgreSQL does not answer: %w\n%s", err, text[max(0, len(text)-4000):])
+		}
+	}
+}
+
+// start starts the server; ended is closed when it has ended.
+func (c *Cluster) start() (ended chan struct{}, err error) {
 	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer log.Close()
 	cmd := c.command("postgres", "-D", c.data(), "-k", c.dir, "-c", "listen_addresses=", "-c", "max_connections=200", "-c", "fsync=on")
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start PostgreSQL: %w", err)
+		return nil, err
 	}
-	c.cmd = cmd
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
-	retry := time.NewTicker(50 * time.Millisecond)
-	defer retry.Stop()
+	ended = make(chan struct{})
+	go func() {
+		cmd.Wait() // however it ends, the next start tells
+		close(ended)
+	}()
+	c.cmd, c.ended = cmd, ended
+	return ended, nil
+}
+
+// answers waits until the server answers, or has ended.
+func (c *Cluster) answers(ctx context.Context, ended chan struct{}, retry *time.Ticker) error {
 	for {
 		conn, err := pgx.Connect(ctx, c.dsn("postgres"))
 		if err == nil {
 			return conn.Close(ctx)
 		}
 		select {
-		case <-retry.C:
+		case <-ended:
+			return errors.New("it ended by itself")
 		case <-ctx.Done():
-			text, _ := os.ReadFile(filepath.Join(c.dir, "log")) // shown beside the error if it can be read
-			return fmt.Errorf("PostgreSQL does not answer: %w\n%s", err, text)
+			return err
+		case <-retry.C:
 		}
 	}
 }
 
-// Kill ends the server and all its processes at once, as a crash would.
+// Kill ends the server at once; its children see that it is gone and end without a word, as in a crash.
 func (c *Cluster) Kill() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cmd == nil {
 		return nil
 	}
-	// Stop the postmaster's children from noticing in good order: the whole group dies together.
-	err := syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
-	c.cmd.Wait() // it was killed: the error says nothing new
+	err := c.cmd.Process.Kill()
+	<-c.ended
 	c.cmd = nil
-	// Children that made their own group see the postmaster gone and end; the next start waits for them.
 	return err
 }
 
@@ -204,7 +232,7 @@ func (c *Cluster) Close() error {
 		if err := c.cmd.Process.Signal(syscall.SIGQUIT); err != nil { // immediate shutdown: nothing is kept
 			return err
 		}
-		c.cmd.Wait() // SIGQUIT ends it with a status that means nothing to us
+		<-c.ended
 		c.cmd = nil
 	}
 	return os.RemoveAll(c.dir)
