@@ -278,7 +278,7 @@ func (h *Head) HopByHop(name []byte) bool {
 			continue
 		}
 		named := false
-		eachToken(h.Fields[i].Value, func(t []byte) { named = named || EqualFold(t, string(name)) })
+		eachToken(h.Fields[i].Value, func(t []byte) { named = named || sameFold(t, name) })
 		if named {
 			return true
 		}

@@ -84,6 +84,19 @@ func EqualFold(b []byte, s string) bool {
 	return true
 }
 
+// sameFold is EqualFold for two slices: a string of a long name would be an allocation per token.
+func sameFold(a, b []byte) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if lower(a[i]) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
 func lower(c byte) byte {
 	if 'A' <= c && c <= 'Z' {
 		return c + 'a' - 'A'
