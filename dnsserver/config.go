@@ -107,7 +107,7 @@ func DefaultConfig() Config {
 		Listen: []string{"127.0.0.1:1053"}, Version: "mmsrouter {version}", UDPSize: 1232, UnverifiedSize: 512,
 		RateLimit: RateLimitConfig{Answers: 200, Errors: 50, Slip: 2, IPv4Prefix: 24, IPv6Prefix: 56},
 		TCP: TCPConfig{MaxConnections: 1000, PerClient: 50, IdleTimeout: 10 * time.Second, MaxQueries: 10000,
-			MaxPipelined: 64 << 10},
+			MaxPipelined: 16 << 10},
 	}
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -329,4 +331,86 @@ func TestListensEverywhere(t *testing.T) {
 	if _, err := net.DialTimeout("tcp", s.Addrs()[0].String(), time.Second); err == nil || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("still listening after Run: %v", err)
 	}
+}
+
+func TestFreebind(t *testing.T) {
+	c := testConfig()
+	c.Listen = []string{"192.0.2.123:0"} // nobody's
+	_, err := dnsserver.New(dnsserver.Options{Config: c, Board: router.NewBoard(1)})
+	if err == nil || !strings.Contains(err.Error(), "dns.freebind") {
+		t.Errorf("without it: %v", err)
+	}
+	c.Freebind = true
+	s, err := dnsserver.New(dnsserver.Options{Config: c, Board: router.NewBoard(1)})
+	if err != nil {
+		if runtime.GOOS != "linux" {
+			t.Skipf("IP_FREEBIND is Linux's: %v", err)
+		}
+		t.Fatalf("with it: %v", err)
+	}
+	s.Close()
+	s.Close()
+}
+
+// While the Board and the configuration change, every answer is a whole one of some moment: both addresses of one generation.
+func TestChangesUnderLoad(t *testing.T) {
+	conf := testConfig()
+	addr, board, s := start(t, conf)
+	sets := [][]router.Address{
+		{{IP: netip.MustParseAddr("192.0.2.1")}, {IP: netip.MustParseAddr("192.0.2.2")}},
+		{{IP: netip.MustParseAddr("198.51.100.1")}, {IP: netip.MustParseAddr("198.51.100.2")}},
+	}
+	stop := make(chan struct{})
+	var changing sync.WaitGroup
+	changing.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			board.SetAddresses("mms.example.net", sets[i%2])
+			if i%10 == 0 {
+				if err := s.Reload(conf); err != nil {
+					t.Errorf("reload: %v", err)
+				}
+			}
+		}
+	})
+	var asking sync.WaitGroup
+	for _, network := range []string{"udp", "tcp", "udp"} {
+		asking.Go(func() {
+			c := &dns.Client{Net: network, Timeout: 5 * time.Second}
+			conn, err := c.Dial(addr)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			var serial uint32
+			for range 300 {
+				r, _, err := c.ExchangeWithConn(question("mms.example.net", dns.TypeA), conn)
+				if err != nil || len(r.Answer) != 2 {
+					t.Errorf("%s: %v, %v", network, r, err)
+					return
+				}
+				a, b := r.Answer[0].(*dns.A).A, r.Answer[1].(*dns.A).A
+				if a[0] != b[0] || a[3]+b[3] != 3 {
+					t.Errorf("%s: %v and %v of two generations", network, a, b)
+				}
+				if r, _, err = c.ExchangeWithConn(question("mms.example.net", dns.TypeSOA), conn); err != nil || len(r.Answer) != 1 {
+					t.Errorf("%s: %v, %v", network, r, err)
+					return
+				}
+				next := r.Answer[0].(*dns.SOA).Serial
+				if next < serial {
+					t.Errorf("%s: serial %d after %d", network, next, serial)
+				}
+				serial = next
+			}
+		})
+	}
+	asking.Wait()
+	close(stop)
+	changing.Wait()
 }

@@ -121,7 +121,7 @@ func (s *Server) serveTCP(ctx context.Context, l *net.TCPListener) error {
 func (s *Server) serveConn(ctx context.Context, c net.Conn, src netip.Addr, count *counters) {
 	h := &handler{s: s, count: count}
 	p := s.policy.Load()
-	r := bufio.NewReaderSize(c, 4096)
+	r, buf := bufio.NewReaderSize(c, 1024), make([]byte, maxQuery)
 	w := &tcpWriter{conn: c, idle: p.idle, limit: p.maxPipelined}
 	for range p.maxQueries {
 		// A client may leave the connection idle that long, and take that long to send one query.
@@ -131,7 +131,7 @@ func (s *Server) serveConn(ctx context.Context, c net.Conn, src netip.Addr, coun
 		if ctx.Err() != nil {
 			break // close has set a deadline that we have just moved
 		}
-		pkt, err := readFrame(r)
+		pkt, err := readFrame(r, buf)
 		if err != nil {
 			break // end, time-out or nonsense: for the client to deal with
 		}
@@ -146,15 +146,22 @@ func (s *Server) serveConn(ctx context.Context, c net.Conn, src netip.Addr, coun
 	_ = w.flush() // the connection ends in any case
 }
 
-// readFrame reads a message behind its length of two octets (RFC 1035, 4.2.2).
-func readFrame(r *bufio.Reader) ([]byte, error) {
-	var l [2]byte
-	if _, err := io.ReadFull(r, l[:]); err != nil {
+// maxQuery bounds a query over TCP. A larger one could only be something else, such as an update.
+const maxQuery = 4096
+
+var errTooLarge = errors.New("larger than any query")
+
+// readFrame reads a message behind its length of two octets (RFC 1035, 4.2.2) into buf.
+func readFrame(r *bufio.Reader, buf []byte) ([]byte, error) {
+	if _, err := io.ReadFull(r, buf[:2]); err != nil {
 		return nil, err
 	}
-	pkt := make([]byte, binary.BigEndian.Uint16(l[:]))
-	_, err := io.ReadFull(r, pkt)
-	return pkt, err
+	n := int(binary.BigEndian.Uint16(buf))
+	if n > len(buf) {
+		return nil, errTooLarge
+	}
+	_, err := io.ReadFull(r, buf[:n])
+	return buf[:n], err
 }
 
 // answerTCP answers one query; false ends the connection.

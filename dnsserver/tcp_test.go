@@ -94,6 +94,13 @@ func TestTCPEnds(t *testing.T) {
 		}
 		ended(t, c)
 	})
+	t.Run("more than a query", func(t *testing.T) {
+		c := dialTCP(t, addr)
+		if _, err := c.Write([]byte{0x10, 0x01}); err != nil { // 4097 octets are to come
+			t.Fatal(err)
+		}
+		ended(t, c)
+	})
 	t.Run("an answer", func(t *testing.T) {
 		c := dialTCP(t, addr)
 		if _, err := c.Write(framed([]byte{0, 1, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0})); err != nil {
