@@ -205,7 +205,8 @@ func smuggles() (all []smuggle) {
 		{"data without its end", "5\r\nhello0\r\n\r\n"}, {"LF after data", "5\r\nhello\n0\r\n\r\n"}, {"CR after data", "5\r\nhello\r0\r\n\r\n"}, {"data shorter than its size", "6\r\nhello\r\n0\r\n\r\n"},
 		{"LF after the last chunk", "5\r\nhello\r\n0\n\r\n"}, {"LF ends the trailer", "5\r\nhello\r\n0\r\n\n"},
 		{"trailer ends in LF", "5\r\nhello\r\n0\r\nX: a\n\r\n"},
-		{"NUL in a trailer", "5\r\nhello\r\n0\r\nX: a\x00\r\n\r\n"}, {"endless trailer", "5\r\nhello\r\n0\r\n" + strings.Repeat("X: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n", 4000) + "\r\n"},
+		{"trailer without colon", "5\r\nhello\r\n0\r\nnonsense\r\n\r\n"}, {"trailer with a space in its name", "5\r\nhello\r\n0\r\nX A: b\r\n\r\n"},
+		{"folded trailer", "5\r\nhello\r\n0\r\nX: a\r\n b\r\n\r\n"}, {"NUL in a trailer", "5\r\nhello\r\n0\r\nX: a\x00\r\n\r\n"}, {"endless trailer", "5\r\nhello\r\n0\r\n" + strings.Repeat("X: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n", 4000) + "\r\n"},
 		{"Arabic digit", "\u0665\r\nhello\r\n0\r\n\r\n"}, {"quoted size", "\"5\"\r\nhello\r\n0\r\n\r\n"}, {"second size broken", "5\r\nhello\r\nx\r\n\r\n"},
 	} {
 		all = append(all, smuggle{name: "chunk: " + x[0], text: chunks(x[1]), body: true})
