@@ -29,7 +29,7 @@ func Key(subscriber string, transaction []byte) string {
 
 // Options of a Fence.
 type Options struct {
-	Window  time.Duration // how long an answer is kept
+	Window  time.Duration // how long an answer is kept, from when it came
 	Entries int           // most entries; the oldest go first
 }
 
@@ -44,6 +44,7 @@ type Fence struct {
 type shard struct {
 	mu      sync.Mutex
 	entries map[string]*entry
+	seq     uint64   // counts submissions: of two, the higher one is the newer
 	ring    []*entry // in order of birth; the head is overwritten when full
 	next    int
 }
@@ -59,23 +60,26 @@ const (
 
 // entry is one submission. Its fields are guarded by the shard's lock.
 type entry struct {
-	key    string
-	phase  phase
-	length int64
-	digest uint64
-	answer []byte
-	born   time.Time
-	abort  func()        // breaks the upload; called without the lock
-	settle chan struct{} // closed when the phase becomes answered or gone; made by the first who waits
-	moved  chan struct{} // closed when the phase leaves uploading; likewise
-	taken  bool          // a newer submission wants the upload to end
+	key      string
+	seq      uint64
+	phase    phase
+	length   int64
+	digest   uint64
+	answer   []byte
+	since    time.Time     // birth, or when the answer came
+	abort    func()        // breaks the upload; called without the lock
+	aborting int           // calls of abort under way
+	quiet    chan struct{} // closed when they have returned; made by end if it must wait
+	settle   chan struct{} // closed when the phase becomes answered or gone; made by the first who waits
+	moved    chan struct{} // closed when the phase leaves uploading; likewise
+	taken    bool          // a newer submission wants the upload to end
 }
 
 // New makes a Fence.
 func New(o Options) *Fence {
 	f := &Fence{opt: o}
 	for i := range f.shard {
-		f.shard[i].entries = map[string]*entry{}
+		f.shard[i].entries = make(map[string]*entry, o.Entries/shards)
 		f.shard[i].ring = make([]*entry, max(1, o.Entries/shards))
 	}
 	return f
@@ -103,47 +107,89 @@ type Ticket struct {
 
 // Prior is an earlier submission under the same key whose upload was whole.
 type Prior struct {
-	f *Fence
-	e *entry
+	f   *Fence
+	e   *entry
+	seq uint64 // of the submission that found it
 }
 
 // Enter is called when the head of a submission has been read. No earlier submission (prior nil): the
 // ticket is entered, stream at once. If an earlier one is still uploading it is broken (its abort is
 // called) and waited for; it may turn out whole in that moment. Prior not nil: don't stream; read the
-// body whole and ask prior.Answer; if that gives nothing, call Replace and forward as new.
+// body whole and ask prior.Answer; if that gives nothing, call prior.Next.
+//
+// Of several that wait for the same one the newest goes on, whoever wakes first: an older one's abort is called and
+// its ticket is taken from the start.
+//
+// abort is called from another submission's goroutine, or from within Enter, and never after the ticket's Answer or
+// Drop has returned. It must neither wait nor end the ticket.
 func (f *Fence) Enter(key string, now time.Time, wait time.Duration, abort func()) (*Ticket, *Prior) {
 	s := f.of(key)
+	s.mu.Lock()
+	s.seq++
+	seq := s.seq
+	s.mu.Unlock()
+	return f.enter(s, seq, nil, key, now, wait, abort)
+}
+
+// Next is Enter for a submission whose body was compared with p in vain: it differs, or p ended without a final
+// answer. p no longer stands in its way, but another twin that waited for p as well may: then it is that one's turn
+// to be compared.
+func (p *Prior) Next(now time.Time, wait time.Duration, abort func()) (*Ticket, *Prior) {
+	return p.f.enter(p.f.of(p.e.key), p.seq, p.e, p.e.key, now, wait, abort)
+}
+
+// enter is Enter over the entry that need not be heeded.
+func (f *Fence) enter(s *shard, seq uint64, over *entry, key string, now time.Time, wait time.Duration, abort func()) (*Ticket, *Prior) {
+	s.mu.Lock()
 	for {
-		s.mu.Lock()
 		e := s.entries[key]
-		if e == nil || e.phase == gone || e.phase == answered && now.Sub(e.born) > f.opt.Window {
-			t := s.enter(f, key, now, abort)
+		switch {
+		case e == nil, e == over, e.phase == gone, e.phase == answered && now.Sub(e.since) > f.opt.Window:
+			t := s.put(f, seq, key, now, abort)
 			s.mu.Unlock()
 			return t, nil
-		}
-		if e.phase != uploading {
+		case e.phase != uploading:
 			s.mu.Unlock()
-			return nil, &Prior{f: f, e: e}
-		}
-		e.taken = true
-		if e.moved == nil {
-			e.moved = make(chan struct{})
-		}
-		stop, moved := e.abort, e.moved
-		s.mu.Unlock()
-		stop()
-		if !within(moved, wait) {
-			// It neither ended nor became whole in time: two uploads run side by side, as without a fence.
-			s.mu.Lock()
-			t := s.enter(f, key, now, abort)
+			return nil, &Prior{f: f, e: e, seq: seq}
+		case e.seq > seq: // a newer one came while this one waited
 			s.mu.Unlock()
-			return t, nil
+			abort()
+			return &Ticket{f: f, e: &entry{key: key, taken: true}}, nil
+		}
+		if !s.interrupt(e, wait) {
+			over = e // it neither ended nor became whole in time: two uploads run side by side, as without a fence
 		}
 	}
 }
 
-// within waits for c to close, for at most d.
+// interrupt breaks an upload and waits for what becomes of it; false: nothing did in time. The lock is held, but for
+// the abort and the wait.
+func (s *shard) interrupt(e *entry, wait time.Duration) bool {
+	e.taken = true
+	if e.moved == nil {
+		e.moved = make(chan struct{})
+	}
+	e.aborting++
+	stop, moved := e.abort, e.moved
+	s.mu.Unlock()
+	stop()
+	s.mu.Lock()
+	if e.aborting--; e.aborting == 0 {
+		wake(e.quiet)
+	}
+	s.mu.Unlock()
+	ok := within(moved, wait)
+	s.mu.Lock()
+	return ok
+}
+
+// within waits for c to close, for at most d. What is closed already needs no time.
 func within(c <-chan struct{}, d time.Duration) bool {
+	select {
+	case <-c:
+		return true
+	default:
+	}
 	t := time.NewTimer(max(d, 0))
 	defer t.Stop()
 	select {
@@ -154,17 +200,19 @@ func within(c <-chan struct{}, d time.Duration) bool {
 	}
 }
 
-// Replace enters a submission over whatever stands under its key: it was compared and differs.
+// Replace enters a submission over whatever stands under its key, unseen. Where a Prior was compared, its Next goes
+// before: it minds the twins that came meanwhile.
 func (f *Fence) Replace(key string, now time.Time, abort func()) *Ticket {
 	s := f.of(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.enter(f, key, now, abort)
+	s.seq++
+	return s.put(f, s.seq, key, now, abort)
 }
 
-// enter puts a new entry; the lock is held.
-func (s *shard) enter(f *Fence, key string, now time.Time, abort func()) *Ticket {
-	e := &entry{key: key, born: now, abort: abort}
+// put makes a new entry; the lock is held.
+func (s *shard) put(f *Fence, seq uint64, key string, now time.Time, abort func()) *Ticket {
+	e := &entry{key: key, seq: seq, since: now, abort: abort}
 	if old := s.ring[s.next]; old != nil && s.entries[old.key] == old {
 		delete(s.entries, old.key)
 	}
@@ -207,10 +255,10 @@ func (t *Ticket) Drop() { t.end(gone, nil) }
 
 func (t *Ticket) end(p phase, answer []byte) {
 	s := t.f.of(t.e.key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	e := t.e
+	s.mu.Lock()
 	if e.phase == answered || e.phase == gone {
+		s.mu.Unlock()
 		return
 	}
 	if e.phase == uploading {
@@ -218,9 +266,21 @@ func (t *Ticket) end(p phase, answer []byte) {
 	}
 	e.phase, e.answer, e.abort = p, answer, nil
 	wake(e.settle)
-	if p == gone && s.entries[e.key] == e {
+	switch {
+	case p == answered:
+		e.since = time.Now() // a slow upload has no shorter window
+	case s.entries[e.key] == e:
 		delete(s.entries, e.key) // the ring's slot ages out by itself
 	}
+	if e.aborting == 0 {
+		s.mu.Unlock()
+		return
+	}
+	// The caller's connection may carry another request next, which an abort on its way must not hit.
+	quiet := make(chan struct{})
+	e.quiet = quiet
+	s.mu.Unlock()
+	<-quiet
 }
 
 // wake tells those who wait, if anybody does.

@@ -195,11 +195,11 @@ func (a *answer) fill(c *upConn, x *exchange, patience time.Duration) error {
 			_ = wire.ParseResponse(a.buf[:a.at], &a.resp, wire.Limits{Octets: int(x.set.Limits.Header), Fields: x.set.Limits.Fields}) // parsed before
 		}
 	}
-	until := time.Now().Add(patience)
-	if !a.until.IsZero() && a.until.Before(until) {
-		until = a.until
+	now := time.Now()
+	if !a.until.IsZero() {
+		patience = min(patience, a.until.Sub(now))
 	}
-	_ = c.NC.SetReadDeadline(until) // it fails only on a closed connection
+	c.ReadBy(now, patience)
 	if x.cl.aborted.Load() && x.p.stopping() {
 		return errors.New("the router is stopping")
 	}

@@ -123,7 +123,6 @@ func (x *exchange) settleConn(c *upConn, sent bool, phase Phase) {
 		a.up = c // its rest streams to the client
 	case a.done && sent && a.resp.KeepAlive && !a.untilClose && !a.extra:
 		c.learnKeepAlive(&a.resp.Head)
-		_ = c.NC.SetDeadline(time.Time{}) // it fails only on a closed connection
 		c.up.put(c, time.Now(), x.set.Limits.Idle)
 	case sent:
 		_ = c.NC.Close() // the answer is here

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -265,7 +266,7 @@ func (cl *client) readHead(set *settings) bool {
 	p := cl.p
 	if cl.r == cl.w {
 		cl.release()
-		_ = cl.nc.SetReadDeadline(time.Now().Add(set.Timeouts.Idle)) // it fails only on a closed connection
+		cl.c.ReadBy(time.Now(), set.Timeouts.Idle)
 		cl.waiting.Store(true)
 		if p.draining.Load() || cl.aborted.Load() {
 			return false
@@ -278,7 +279,7 @@ func (cl *client) readHead(set *settings) bool {
 		cl.buf, cl.r, cl.w = buf, 0, n
 	}
 	limits := wire.Limits{Octets: int(set.Limits.Header), Fields: set.Limits.Fields}
-	limited := false
+	var until time.Time // of the head
 	for {
 		if cl.w-cl.r >= 2 && cl.buf[cl.r] == '\r' && cl.buf[cl.r+1] == '\n' && cl.r == 0 {
 			cl.r = 2 // one empty line before a request is forgiven (RFC 9112 section 2.2)
@@ -291,14 +292,13 @@ func (cl *client) readHead(set *settings) bool {
 			cl.badHead(set, err)
 			return false
 		}
-		if !limited {
-			limited = true
-			_ = cl.nc.SetReadDeadline(time.Now().Add(set.Timeouts.Head)) // it fails only on a closed connection
+		if until.IsZero() {
+			until = time.Now().Add(set.Timeouts.Head)
 		}
 		n, err := cl.c.TryRead(cl.room())
 		if err == wire.ErrWouldBlock {
 			cl.shrink()
-			n, err = cl.c.Read(cl.room())
+			n, err = cl.read(cl.room(), time.Until(until))
 		}
 		if err != nil {
 			if isTimeout(err) && !cl.aborted.Load() {
@@ -308,6 +308,28 @@ func (cl *client) readHead(set *settings) bool {
 		}
 		cl.w += n
 	}
+}
+
+// read waits for octets for so long. A drain that meant the wait between two requests, and came late, must not end
+// the request that has come meanwhile.
+func (cl *client) read(p []byte, patience time.Duration) (int, error) {
+	begun := time.Now()
+	n, err := cl.readBy(begun, p, patience)
+	if err != nil && isTimeout(err) && !cl.aborted.Load() {
+		if now := time.Now(); now.Sub(begun) < patience {
+			cl.c.Forget()
+			return cl.readBy(now, p, patience-now.Sub(begun))
+		}
+	}
+	return n, err
+}
+
+func (cl *client) readBy(now time.Time, p []byte, patience time.Duration) (int, error) {
+	cl.c.ReadBy(now, patience)
+	if cl.aborted.Load() { // its own deadline may just have been overwritten
+		return 0, os.ErrDeadlineExceeded
+	}
+	return cl.c.Read(p)
 }
 
 // room gives the space behind what was read, moving to a larger or a cleaner buffer when there is none. A

@@ -129,7 +129,6 @@ func (x *exchange) cut(a *answer, up *upstream, err error) {
 func (x *exchange) settleStreamed(a *answer, c *upConn) {
 	defer c.up.leave()
 	if a.resp.KeepAlive && !a.untilClose && !a.extra {
-		_ = c.NC.SetDeadline(time.Time{}) // it fails only on a closed connection
 		c.up.put(c, time.Now(), x.set.Limits.Idle)
 		return
 	}

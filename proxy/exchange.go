@@ -105,11 +105,22 @@ func (x *exchange) run(cl *client, set *settings) bool {
 	return x.alive && x.broken == nil
 }
 
+// kept is what one request leaves to the next: capacity, no content.
+type kept struct {
+	headBuf, line, frame []byte
+	bufs, scratch        [][]byte
+	attempts             []try
+	dec                  router.Decision
+	ans, kept            answer
+}
+
 func (x *exchange) reset(cl *client, set *settings) {
-	keepAns, keepKept := x.ans, x.kept
-	*x = exchange{p: cl.p, cl: cl, set: set, start: time.Now(), headBuf: x.headBuf[:0], bufs: x.bufs, scratch: x.scratch,
-		line: x.line, frame: x.frame, attempts: x.attempts[:0],
-		dec: x.dec, ans: keepAns, kept: keepKept, by: cl.p.m.none, result: Rejected, alive: cl.req.KeepAlive}
+	old := kept{x.headBuf[:0], x.line[:0], x.frame[:0], x.bufs[:0], x.scratch[:0], x.attempts[:0], x.dec, x.ans, x.kept}
+	*x = exchange{}
+	x.headBuf, x.line, x.frame, x.bufs, x.scratch = old.headBuf, old.line, old.frame, old.bufs, old.scratch
+	x.attempts, x.dec, x.ans, x.kept = old.attempts, old.dec, old.ans, old.kept
+	x.p, x.cl, x.set, x.start = cl.p, cl, set, time.Now()
+	x.by, x.result, x.alive = cl.p.m.none, Rejected, cl.req.KeepAlive
 	cl.r += cl.req.Size
 	x.body.Init(cl.p.store, int64(set.MaxMessage), false) // so that Free is always in order
 }
@@ -166,7 +177,7 @@ func (x *exchange) tooLarge() bool {
 	x.left = 1 << 62
 	if cl.r == cl.w && !cl.req.Continue {
 		// the head of the PDU is needed to answer it
-		_ = cl.nc.SetReadDeadline(time.Now().Add(x.set.Timeouts.Linger)) // it fails only on a closed connection
+		cl.c.ReadBy(time.Now(), x.set.Timeouts.Linger)
 		if n, err := cl.c.Read(cl.room()); err == nil {
 			cl.w += n
 		}

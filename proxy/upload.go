@@ -139,11 +139,7 @@ func (x *exchange) await(space []byte) (int, error) {
 		}
 	}
 	begun := time.Now()
-	_ = cl.nc.SetReadDeadline(begun.Add(x.set.Timeouts.Body)) // it fails only on a closed connection
-	if cl.aborted.Load() {
-		return 0, x.superseded()
-	}
-	n, err := cl.c.Read(space)
+	n, err := cl.read(space, x.set.Timeouts.Body)
 	x.waited += time.Since(begun)
 	if err != nil {
 		if cl.aborted.Load() {

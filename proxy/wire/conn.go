@@ -33,6 +33,7 @@ type Conn struct {
 	iov   vector
 	ahead bool // one holds an octet of data that Quiet came upon (TLS)
 	octet [1]byte
+	by    time.Time // the read deadline that ReadBy has set
 
 	readWait, poolWait, writeWait func(fd uintptr) bool
 	readNow, writeNow, look       func(fd uintptr)
@@ -90,6 +91,21 @@ func (c *Conn) send(fd uintptr) bool {
 		}
 	}
 }
+
+// ReadBy lets the next Read or ReadWith wait for patience, or up to an eighth longer: a deadline that is near enough
+// stays, since setting one costs more than most reads. Only the goroutine that reads may call it; a deadline that
+// another one sets on NC ends the connection's use.
+func (c *Conn) ReadBy(now time.Time, patience time.Duration) {
+	until := now.Add(patience)
+	if d := c.by.Sub(until); d >= 0 && d <= patience/8 {
+		return
+	}
+	c.by = until.Add(patience / 8)
+	_ = c.NC.SetReadDeadline(c.by) // it fails only on a closed connection, as the read will
+}
+
+// Forget makes the next ReadBy set a deadline, whatever stands.
+func (c *Conn) Forget() { c.by = time.Time{} }
 
 // TryRead reads what is there. ErrWouldBlock: nothing is there yet (always, on TLS). It minds no deadline.
 func (c *Conn) TryRead(p []byte) (int, error) {
@@ -280,6 +296,7 @@ func (c *Conn) quietTLS(raw syscall.RawConn) bool {
 		_ = c.NC.SetReadDeadline(until) // it fails only on a closed connection, as the read will
 		n, err := c.NC.Read(c.one[:])
 		_ = c.NC.SetReadDeadline(time.Time{}) // as above
+		c.by = time.Time{}
 		if n > 0 {
 			c.ahead = true
 			return false
