@@ -48,7 +48,7 @@ type PDU struct {
 // a value that runs past the end, a multipart body that is cut, and anything
 // beyond the bounds.
 func Decode(b []byte) (*PDU, error) {
-	p, err := decodeHead(b)
+	p, err := decodeHead(b, int64(len(b)))
 	if err != nil {
 		return nil, err
 	}
@@ -73,11 +73,11 @@ func OpenAt(r io.ReaderAt, size int64) (*PDU, error) {
 		if n, err := r.ReadAt(b, 0); n < len(b) {
 			return nil, fmt.Errorf("read the headers: %w", errors.Join(io.ErrUnexpectedEOF, err))
 		}
-		if window == MaxHeaders || int64(len(b)) == size || h.Peek(b, false) != Partial {
+		if window == MaxHeaders || int64(len(b)) == size || h.settled(b) {
 			break
 		}
 	}
-	p, err := decodeHead(b)
+	p, err := decodeHead(b, size)
 	if err != nil {
 		return nil, err
 	}
@@ -99,10 +99,14 @@ func OpenAt(r io.ReaderAt, size int64) (*PDU, error) {
 func ReadHead(r io.Reader) (p *PDU, body io.Reader, err error) {
 	var h Head
 	b := make([]byte, 0, 4<<10)
+	total := int64(MaxHeaders + 1) // unknown
 	for {
 		if len(b) == cap(b) {
-			if len(b) == MaxHeaders {
+			if len(b) == MaxHeaders && h.Size == 0 {
 				return nil, nil, tooManyHeaders()
+			}
+			if len(b) == MaxHeaders {
+				break
 			}
 			b = append(make([]byte, 0, MaxHeaders), b...)
 		}
@@ -111,14 +115,24 @@ func ReadHead(r io.Reader) (p *PDU, body io.Reader, err error) {
 		if err != nil && err != io.EOF {
 			return nil, nil, fmt.Errorf("read the headers: %w", err)
 		}
-		if err == io.EOF || h.Peek(b, false) != Partial {
+		if err == io.EOF {
+			total = int64(len(b))
+			break
+		}
+		if h.settled(b) {
 			break
 		}
 	}
-	if p, err = decodeHead(b); err != nil {
+	if p, err = decodeHead(b, total); err != nil {
 		return nil, nil, err
 	}
 	return p, io.MultiReader(bytes.NewReader(b[p.BodyOffset:]), r), nil
+}
+
+// settled says whether more octets can't change what the headers are.
+func (h *Head) settled(b []byte) bool {
+	s := h.Peek(b, false)
+	return s == Garbage || s == Complete && !h.midway()
 }
 
 func tooManyHeaders() error {
@@ -136,8 +150,9 @@ func bodyError(err error) error {
 	return &Error{at.Offset, fmt.Errorf("body, part %d: %w", at.Part, at.Err)}
 }
 
-// decodeHead reads the header block at the start of b and sets BodyOffset.
-func decodeHead(b []byte) (*PDU, error) {
+// decodeHead reads the header block at the start of b, which is the start of a
+// PDU of total octets, and sets BodyOffset.
+func decodeHead(b []byte, total int64) (*PDU, error) {
 	if len(b) == 0 {
 		return nil, &Error{0, errors.New("no octets, not a PDU")}
 	}
@@ -148,14 +163,15 @@ func decodeHead(b []byte) (*PDU, error) {
 		return nil, &Error{1, errors.New("X-Mms-Message-Type has no octet of 80 or above")}
 	}
 	p := &PDU{Type: Type(b[1]), Headers: make([]Header, 0, 16)}
-	recipients := 0
+	recipients, midway := 0, false
 	for at := 0; at < len(b); {
 		window := b[at:]
-		if FieldContentType == Field(b[at]) {
-			done, err := p.takeContentType(b, at)
+		if Field(b[at]) == FieldContentType && !midway {
+			done, err := p.takeContentType(b, at, total)
 			if err != nil || done {
 				return p, err
 			}
+			midway = true // what follows is fields to the end: seen once, not to be looked at again
 		}
 		h, n, err := readHeader(p.Type, window)
 		if err != nil {
@@ -178,9 +194,21 @@ func decodeHead(b []byte) (*PDU, error) {
 	return p, nil
 }
 
+// onlyHeaders says whether b is header fields up to its end.
+func onlyHeaders(b []byte) bool {
+	for len(b) > 0 {
+		_, n, err := readHeader(0, b)
+		if err != nil {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
 // takeContentType reads the Content-Type at b[at:]. In a PDU that has no body it
-// ends the block only if nothing follows: some peers send it in the middle.
-func (p *PDU) takeContentType(b []byte, at int) (done bool, err error) {
+// does not end the block if header fields follow: some peers send it in the middle.
+func (p *PDU) takeContentType(b []byte, at int, total int64) (done bool, err error) {
 	c, n, err := wsp.ReadContentType(b[at+1:])
 	if err != nil {
 		return true, &Error{int64(at), fmt.Errorf("Content-Type: %w", err)}
@@ -189,7 +217,7 @@ func (p *PDU) takeContentType(b []byte, at int) (done bool, err error) {
 	if end > MaxHeaders {
 		return true, tooManyHeaders()
 	}
-	if p.Type.Known() && !p.Type.HasBody() && end < len(b) && !c.Multipart() {
+	if p.Type.Known() && !p.Type.HasBody() && end < len(b) && total <= MaxHeaders && !c.Multipart() && onlyHeaders(b[end:]) {
 		return false, nil
 	}
 	p.ContentType, p.BodyOffset = &c, int64(end)

@@ -77,6 +77,7 @@ func TestDecodeAccepts(t *testing.T) {
 		{"unknown type", "8CB0 98 'T' 00", func(p *mms.PDU) bool { return p.Type == 0xB0 && string(p.TransactionID()) == "T" }},
 		{"unknown fields", "8C83 FE 03 010203 D5 'x' 00 95 81", func(p *mms.PDU) bool { return len(p.Headers) == 4 && p.Status() == mms.Retrieved }},
 		{"content type in the middle of a PDU without body", "8C83 84 83 95 81", func(p *mms.PDU) bool { return p.ContentType == nil && p.Status() == mms.Retrieved }},
+		{"a body where none belongs", "8C81 98 'T' 00 84 83 'no, more'", func(p *mms.PDU) bool { return string(p.Body) == "no, more" && len(p.Headers) == 2 }},
 		{"more parts announced than there", "8C80 84 B3 03 01 01 83 'a'", func(p *mms.PDU) bool { return len(p.Parts) == 1 }},
 		{"fewer parts announced than there", "8C80 84 B3 01 01 01 83 'a' 01 01 83 'b'", func(p *mms.PDU) bool { return len(p.Parts) == 1 }},
 		{"padding behind part headers", "8C80 84 B3 01 03 01 83 0000 'a'", func(p *mms.PDU) bool { return len(p.Parts) == 1 && len(p.Parts[0].Headers) == 0 }},
@@ -120,6 +121,9 @@ func TestDecodeAccepts(t *testing.T) {
 			}
 			if got := p.Encode(); !bytes.Equal(got, b) {
 				t.Errorf("encode gives %x", got)
+			}
+			if len(p.Parts) == 0 || p.Parts[0].Size > 0 {
+				readThreeWays(t, b)
 			}
 		})
 	}

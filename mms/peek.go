@@ -81,41 +81,75 @@ func (h *Head) Peek(b []byte, final bool) State {
 		window, cut = window[:MaxHeaders], true
 	}
 	for at := 0; at < len(window); {
-		name, n := window[at], 1
-		if name < 0x80 {
-			if name <= 0x1F || name == 0x7F {
-				return Garbage // code page shifts have no place in a PDU
+		n, state := h.next(window[at:], final || cut)
+		if n == 0 {
+			if h.Size > 0 { // the Content-Type was reached, and what follows is a body after all
+				return Complete
 			}
-			if _, n = wsp.Text(window[at:]); n <= 0 {
-				return unfinished(final || cut)
-			}
+			return state
 		}
-		size := wsp.Skip(window[at+n:])
-		if size == wsp.Bad {
-			return Garbage
-		}
-		if size == wsp.More {
-			return unfinished(final || cut)
-		}
-		value := window[at+n : at+n+size]
-		if at == 0 && value[0] < 0x80 {
-			return Garbage
-		}
-		at += n + size
-		h.Headers++
-		if name >= 0x80 {
-			h.take(Field(name), value)
-		}
-		if name == byte(FieldContentType) {
+		at += n
+		if h.ContentType != nil && h.Size == 0 {
 			h.Size = at
+		}
+		if h.Size > 0 && !h.midway() {
 			return Complete
 		}
 	}
-	if cut || !final {
-		return unfinished(cut)
+	switch {
+	case final && !cut:
+		h.Size = len(b)
+		return Complete
+	case h.Size > 0:
+		return Complete
 	}
-	h.Size = len(b)
-	return Complete
+	return unfinished(cut)
+}
+
+// midway says whether fields may follow the Content-Type: some peers write one
+// into PDUs that have no body.
+func (h *Head) midway() bool {
+	return h.Type.Known() && !h.Type.HasBody() && !multipartOctet(h.ContentType)
+}
+
+// multipartOctet says whether a Content-Type is one of the well-known multiparts.
+func multipartOctet(v []byte) bool {
+	if len(v) > 1 {
+		if _, n := wsp.ValueLength(v); n > 0 && n < len(v) {
+			v = v[n:]
+		}
+	}
+	return v[0] >= 0xA2 && v[0] <= 0xA6 || v[0] == 0xB3
+}
+
+// next reads the field at the start of b and answers how long it is, or 0 and
+// what that makes of the PDU. last says that no more octets come.
+func (h *Head) next(b []byte, last bool) (int, State) {
+	name, n := b[0], 1
+	if name < 0x80 {
+		if name <= 0x1F || name == 0x7F {
+			return 0, Garbage // code page shifts have no place in a PDU
+		}
+		if _, n = wsp.Text(b); n <= 0 {
+			return 0, unfinished(last)
+		}
+	}
+	size := wsp.Skip(b[n:])
+	if size == wsp.Bad {
+		return 0, Garbage
+	}
+	if size == wsp.More {
+		return 0, unfinished(last)
+	}
+	value := b[n : n+size]
+	if h.Headers == 0 && value[0] < 0x80 {
+		return 0, Garbage // the message type is an octet
+	}
+	h.Headers++
+	if name >= 0x80 {
+		h.take(Field(name), value)
+	}
+	return n + size, Complete
 }
 
 func unfinished(final bool) State {
@@ -168,7 +202,9 @@ func (h *Head) take(f Field, value []byte) {
 			h.MessageSize = v
 		}
 	case FieldContentType:
-		h.ContentType = value
+		if h.ContentType == nil {
+			h.ContentType = value
+		}
 	}
 }
 

@@ -75,6 +75,9 @@ func TestPeek(t *testing.T) {
 		}},
 		{"counted status", "8C95 98 'T' 00 8D93 92 02 80 E4", true, mms.Complete, func(h *mms.Head) bool { return h.Response == 0xE4 }},
 		{"unknown type", "8CB0 98 'T' 00 8D93", true, mms.Complete, func(h *mms.Head) bool { return h.Type.String() == "unknown" }},
+		{"content type in the middle", "8C83 84 83 98 'T' 00 95 81", true, mms.Complete, func(h *mms.Head) bool { return h.Message == mms.Retrieved && h.Size == 9 }},
+		{"content type in the middle, more to come", "8C83 84 83 98 'T' 00 95", false, mms.Complete, func(h *mms.Head) bool { return string(h.TransactionID) == "T" && h.Size == 4 }},
+		{"a body where none belongs", "8C81 98 'T' 00 84 83 'no, more'", true, mms.Complete, func(h *mms.Head) bool { return h.Size == 7 }},
 		{"cancel and replace", "8C96 98 'T' 00 8D93 BE 'id1' 00 BD 'id0' 00", true, mms.Complete, func(h *mms.Head) bool {
 			return string(h.CancelID) == "id1" && string(h.ReplaceID) == "id0"
 		}},

@@ -133,12 +133,21 @@ func (c ContentType) String() string {
 	return c.Type + formatParams(c.Params)
 }
 
-// Mail gives the form of mail, and whether ParseContentType makes the same of it:
-// names and types that peers invent can hold what that form can't say.
+// Mail gives the form of mail, and whether it means the same when it is read and
+// written to the wire again: names and values that peers invent can hold what
+// that form can't say.
 func (c ContentType) Mail() (string, bool) {
 	s := c.String()
 	back, err := ParseContentType(s)
-	return s, err == nil && back.Type == c.Type && slices.Equal(back.Params, c.Params)
+	if err != nil || !back.same(c) {
+		return s, false
+	}
+	again, _, err := ReadContentType(back.Append(nil))
+	return s, err == nil && again.same(c)
+}
+
+func (c ContentType) same(other ContentType) bool {
+	return c.Type == other.Type && slices.Equal(c.Params, other.Params)
 }
 
 // ParseContentType reads the form of mail.
