@@ -53,7 +53,7 @@ type Options struct {
 	Draining  func() bool                // this node is on its way out
 	DrainSelf func(reason string)        // begins the node's own drain; returns at once
 	Members   func() []Member            // other routers; nil: this one alone
-	Messages  http.Handler               // served below /api/v1/messages
+	Messages  Messages                   // of the embedded MMSC; nil: none runs here
 	Now       func() time.Time           // nil: time.Now
 	Listen    func() map[string][]string // what listens where, by configuration key
 }

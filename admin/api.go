@@ -42,8 +42,7 @@ func (s *Server) handler() http.Handler {
 	door("POST /api/v1/explain", "explain", s.explain)
 	door("GET /api/v1/fate/{id...}", "fate", s.fate)
 	if s.o.Messages != nil {
-		door("/api/v1/messages", "messages", s.o.Messages.ServeHTTP)
-		door("/api/v1/messages/", "messages", s.o.Messages.ServeHTTP)
+		s.messages(door)
 	}
 	door("/", "other", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, "no such door: "+r.Method+" "+clip(r.URL.Path, 100))

@@ -155,12 +155,16 @@ func (a *App) makeStore(c *Config) error {
 func (a *App) tempDir(c *Config) string { return filepath.Join(c.Node.Data, "uploads") }
 
 func (a *App) makeAdmin(c *Config) (*admin.Server, error) {
-	return admin.New(admin.Options{
+	o := admin.Options{
 		Config: c.Admin, Node: c.Node.Name, Version: a.version, Started: a.started, Board: a.board,
 		Gatherer: a.reg, Metrics: a.reg, Log: a.room("admin"),
 		Traffic: traffic{a}, Ready: a.Ready, Draining: a.draining.Load, Listen: a.Listening,
 		DrainSelf: func(string) { a.Drain() },
-	})
+	}
+	if a.mmsc != nil {
+		o.Messages = messages{a.mmsc}
+	}
+	return admin.New(o)
 }
 
 // Ready says why the appliance does not want traffic yet; nil when it does.

@@ -196,6 +196,7 @@ func TestEmbeddedMMSCIsTheOnlyTarget(t *testing.T) {
 	if err != nil || len(st.MMSCs) != 1 || st.MMSCs[0].Name != router.LocalName || st.MMSCs[0].State != router.StateUp || st.Node.State != "ready" {
 		t.Errorf("%+v %v", st, err)
 	}
+	waitFor(t, func() error { _, err := a.api.Fate(t.Context(), "T1"); return err }) // it is written after the answer has gone out
 	f, err := a.api.Fate(t.Context(), "T1")
 	if err != nil || len(f) != 1 || len(f[0].Attempts) != 1 || f[0].Attempts[0].MMSC != router.LocalName || strings.Contains(f[0].Subscriber, "1740605") {
 		t.Errorf("%+v %v", f, err)

@@ -156,6 +156,21 @@ func start(t *testing.T) map[string][]string {
 	return a.Listening()
 }
 
+// eventually polls what other goroutines bring about.
+func eventually(t *testing.T, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(20 * time.Second)
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatal("it does not come about")
+		}
+	}
+}
+
 func TestCommandsAgainstAnAppliance(t *testing.T) {
 	at := start(t)
 	api := at["admin.listen"][0]
@@ -168,7 +183,12 @@ func TestCommandsAgainstAnAppliance(t *testing.T) {
 		t.Fatalf("send: exit %d\n%s%s", code, out, errOut)
 	}
 	_, rest, _ := strings.Cut(out, `transaction "`)
-	id, _, _ := strings.Cut(rest, `"`)
+	id, rest, _ := strings.Cut(rest, `"`)
+	_, rest, _ = strings.Cut(rest, `message "`)
+	message, _, _ := strings.Cut(rest, `"`)
+
+	// the record is made after the answer has gone out
+	eventually(t, func() bool { code, _, _ := cli("fate", id, "--admin", api); return code == exitFine })
 
 	steps := []struct {
 		name string
@@ -185,6 +205,16 @@ func TestCommandsAgainstAnAppliance(t *testing.T) {
 		{"drain", []string{"drain", "local", "--reason", "why not"}, exitFine, []string{"local: draining"}},
 		{"explain while it drains", []string{"explain"}, exitFine, []string{"nobody", "draining, gets nothing new"}},
 		{"undrain", []string{"undrain", "local"}, exitFine, []string{"local: up"}},
+		{"messages", []string{"messages", "list", "--number", "+46701740606", "--after", "1h"}, exitFine, []string{message, "+46701740605", "+46701740606"}},
+		{"messages of nobody", []string{"messages", "list", "--number", "+46701740699", "--json"}, exitFine, []string{"[]"}},
+		{"messages in no state", []string{"messages", "list", "--state", "lost"}, exitFailed, []string{"want one of [queued"}},
+		{"messages at no time", []string{"messages", "list", "--after", "yesterday"}, exitUsage, []string{"--after"}},
+		{"a message", []string{"messages", "show", message}, exitFine, []string{`subject "Ferien"`, "+46701740606", "EVENT"}},
+		{"a message in JSON", []string{"messages", "show", "--json", message}, exitFine, []string{`"timeline": [`}},
+		{"a stranger's message", []string{"messages", "show", "nobody@nowhere"}, exitFailed, []string{"no such message"}},
+		{"requeue", []string{"messages", "requeue", message}, exitFine, []string{message + ": 1 recipients"}},
+		{"cancel", []string{"messages", "cancel", message}, exitFine, []string{message + ": 1 recipients"}},
+		{"a cancelled message", []string{"messages", "list", "--state", "cancelled"}, exitFine, []string{message}},
 		{"drain a stranger", []string{"drain", "mmsc-z"}, exitFailed, []string{`no MMSC is named "mmsc-z"`}},
 	}
 	for _, tc := range steps {
