@@ -105,7 +105,7 @@ type Ticket struct {
 	e *entry
 }
 
-// Prior is an earlier submission under the same key whose upload was whole.
+// Prior is an earlier submission under the same key whose upload was whole, or that was answered before it was.
 type Prior struct {
 	f   *Fence
 	e   *entry
@@ -114,7 +114,7 @@ type Prior struct {
 
 // Enter is called when the head of a submission has been read. No earlier submission (prior nil): the
 // ticket is entered, stream at once. If an earlier one is still uploading it is broken (its abort is
-// called) and waited for; it may turn out whole in that moment. Prior not nil: don't stream; read the
+// called) and waited for; it may have been answered in that moment. Prior not nil: don't stream; read the
 // body whole and ask prior.Answer; if that gives nothing, call prior.Next.
 //
 // Of several that wait for the same one the newest goes on, whoever wakes first: an older one's abort is called and

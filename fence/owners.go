@@ -45,7 +45,7 @@ func (o *Owners) Learn(key, name string, now time.Time) {
 	s := o.shardOf(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old, ok := s.of[key]; ok {
+	if old, ok := s.of[key]; ok && s.young(old.slot) {
 		old.name, old.till = name, now.Add(o.keep)
 		s.of[key] = old
 		return
@@ -58,6 +58,13 @@ func (o *Owners) Learn(key, name string, now time.Time) {
 	s.ring[s.next] = key
 	s.of[key] = owner{name: name, till: now.Add(o.keep), slot: s.next}
 	s.next = (s.next + 1) % len(s.ring)
+}
+
+// young says that a place is in the newer half of the ring. A key learned again moves only out of the older half, so
+// that it does not take a place each time.
+func (s *ownerShard) young(slot int) bool {
+	age := (s.next - 1 - slot + len(s.ring)) % len(s.ring)
+	return age < len(s.ring)/2
 }
 
 // Find gives the MMSC's name; "" if it is not known.
