@@ -68,6 +68,7 @@ func (x *exchange) tryOnce(up *upstream, begun time.Time) (phase Phase, why stri
 		x.cl.current.Store(nil)
 		if phase == PhaseBody && c.reused && !fresh && x.ans.n == 0 {
 			x.sent = 0
+			x.ans.free(x.p.store)
 			continue
 		}
 		if x.ans.up != nil { // the answer still streams: deliver ends the connection and gives the place back
