@@ -328,6 +328,9 @@ func (c *Cluster) tell(ctx context.Context, m *memberlist.Memberlist) {
 	}
 }
 
+// mostQueued bounds the changes that wait to be passed on; comparisons of states bring what is dropped.
+const mostQueued = 8192
+
 // tick ends what ends by itself.
 func (c *Cluster) tick(ctx context.Context) {
 	t := time.NewTicker(time.Second)
@@ -343,7 +346,9 @@ func (c *Cluster) tick(ctx context.Context) {
 			s.merger.Tick()
 		}
 		c.members.forget(time.Now().Add(-c.opt.Config.Forget))
-		c.queue.Prune(8192)
+		if c.queue.NumQueued() > mostQueued {
+			c.queue.Prune(mostQueued)
+		}
 		n := len(c.Living())
 		if n == 0 && others > 0 {
 			select {

@@ -81,7 +81,7 @@ var lineReasons = []struct {
 	reason Reason
 }{
 	{"Decrypt packet failed", ReasonKey},
-	{"failed to receive: No installed keys could decrypt", ReasonKey},
+	{"failed to receive: no installed keys could decrypt", ReasonKey},
 	{"failed to receive: encryption is configured but remote state is not encrypted", ReasonKey},
 	{"failed to receive: remote state is encrypted and encryption is not configured", ReasonKey},
 	{"failed to receive: remote node state is larger", ReasonSize},
