@@ -204,6 +204,9 @@ func (p *pair) tell(t *testing.T, c phase, l *handsets.Ledger) {
 	if again != retries {
 		t.Errorf("the access log names %v attempts behind an ambiguous one, the metric counts %v", again, retries)
 	}
+	if n := p.r.Metric("mmsrouter_proxy_messages_total", `pdu="m-send-req"`); n != float64(len(sent)) {
+		t.Errorf("messages_total counts %v of %d", n, len(sent))
+	}
 	for k, n := range attempts {
 		mmsc, ph, _ := strings.Cut(k, " ")
 		if got := p.r.Metric("mmsrouter_proxy_attempts_total", fmt.Sprintf("mmsc=%q", mmsc), fmt.Sprintf("phase=%q", ph)); got != n {

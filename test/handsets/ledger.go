@@ -171,3 +171,11 @@ func (b Balance) String() string {
 	}
 	return s
 }
+
+// Join takes over another ledger's entries.
+func (l *Ledger) Join(other *Ledger) {
+	add := other.Sent()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent = append(l.sent, add...)
+}
