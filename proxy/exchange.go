@@ -46,7 +46,6 @@ type exchange struct {
 	recips    [16]string
 	deadline  time.Time // for all attempts together; zero while the upload is under way
 	ticket    *fence.Ticket
-	fenceKey  string
 	whole     bool // the fence has let the upload become whole
 	attempts  []try
 	ambiguous int    // attempts whose result is unknown

@@ -143,10 +143,12 @@ func TestFenceAnswersTheSamePostAgain(t *testing.T) {
 	if n := len(b.mmscs[0].Records()); n != 1 {
 		t.Fatalf("the MMSC got %d copies", n)
 	}
+	b.fate("t1", 2)
 	other := b.post(b.handset(me("+46702222222")), body)
 	if other.PDU.MessageID == first.PDU.MessageID {
 		t.Fatal("another subscriber's message was answered from the fence")
 	}
+	b.fate("t1", 3)
 	changed := b.post(h, pdu.SendReq("t1", 3001))
 	if changed.PDU.MessageID == first.PDU.MessageID {
 		t.Fatal("another body was answered from the fence")

@@ -40,27 +40,26 @@ func (x *exchange) guard() bool {
 		x.p.m.fenceOff.Add(1)
 		return false
 	}
-	x.fenceKey = fence.Key(x.identity, x.pdu.TransactionID)
-	t, prior := x.p.fence.Enter(x.fenceKey, x.start, twinWait, x.cl.abort)
-	if prior == nil {
-		x.ticket = t
-		return false
-	}
-	// a twin: read the whole body before anything goes to an MMSC
-	for !x.body.Whole() {
-		if x.more(true) != nil {
-			x.giveUp()
+	t, prior := x.p.fence.Enter(fence.Key(x.identity, x.pdu.TransactionID), x.start, twinWait, x.cl.abort)
+	for ; prior != nil; t, prior = prior.Next(x.start, twinWait, x.cl.abort) {
+		// a twin: read the whole body before anything goes to an MMSC
+		for !x.body.Whole() {
+			if x.more(true) != nil {
+				x.giveUp()
+				return true
+			}
+		}
+		if x.deadline.IsZero() {
+			x.deadline = time.Now().Add(x.set.Deadline)
+		}
+		if conf := prior.Answer(time.Until(x.deadline), x.body.Size(), x.body.Digest()); conf != nil {
+			x.p.m.fenceJoined.Add(1)
+			x.result, x.status, x.words = Fenced, 200, "the answer of the earlier post of this transaction"
+			x.sendPDU(conf)
 			return true
 		}
 	}
-	x.deadline = time.Now().Add(x.set.Deadline)
-	if conf := prior.Answer(x.set.Deadline, x.body.Size(), x.body.Digest()); conf != nil {
-		x.p.m.fenceJoined.Add(1)
-		x.result, x.status, x.words = Fenced, 200, "the answer of the earlier post of this transaction"
-		x.sendPDU(conf)
-		return true
-	}
-	x.ticket = x.p.fence.Replace(x.fenceKey, x.start, x.cl.abort)
+	x.ticket = t
 	return false
 }
 
