@@ -136,8 +136,8 @@ func (n names) take(name, mediaType string, number int) string {
 		}
 		return '_'
 	}, path.Base(strings.ReplaceAll(name, `\`, "/")))
-	name = strings.Trim(name, "._")
-	if name == "" {
+	name = strings.TrimLeft(name, ".")
+	if strings.Trim(name, "._") == "" {
 		name = fmt.Sprintf("part-%d%s", number, extensions[strings.ToLower(mediaType)])
 	}
 	const longest = 80

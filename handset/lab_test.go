@@ -310,4 +310,3 @@ func wantPosts(t testing.TB, m *mmsc, want ...string) []*mms.PDU {
 	}
 	return posts
 }
-
