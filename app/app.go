@@ -49,12 +49,13 @@ type App struct {
 	reg     *prometheus.Registry
 	m       metrics
 
-	board   *router.Board
-	mm1     *proxy.Proxy
-	checker *healthcheck.Checker
-	dns     *dnsserver.Server // nil: no zone
-	mmsc    *mmsc.MMSC        // nil: not enabled
-	admin   *admin.Server
+	board     *router.Board
+	mm1       *proxy.Proxy
+	checker   *healthcheck.Checker
+	dns       *dnsserver.Server // nil: no zone
+	mmsc      *mmsc.MMSC        // nil: not enabled
+	admin     *admin.Server
+	forwarder forwarder // of held messages
 
 	reload   sync.Mutex // one at a time
 	cfg      atomic.Pointer[Config]
@@ -88,6 +89,8 @@ func New(o Options) (_ *App, err error) {
 	own.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.m = newMetrics(a.reg, o.Version)
 	a.board = router.NewBoard(uint64(a.started.Unix()))
+
+	a.forwarder = forwarder{config: a.cfg.Load, board: a.board, results: a.m.held}
 
 	var undo []func()
 	defer func() {
@@ -125,8 +128,12 @@ func New(o Options) (_ *App, err error) {
 		}
 		undo = append(undo, a.dns.Close)
 	}
-	if a.mm1, err = proxy.New(proxy.Options{Config: c.MM1, Upstreams: set.upstreams, Board: a.board, Node: c.Node.Name,
-		TempDir: a.tempDir(&c), Ready: a.checker.Ready(), Observe: a.checker.Observe, Metrics: a.reg, Log: a.room("proxy")}); err != nil {
+	po := proxy.Options{Config: c.MM1, Upstreams: set.upstreams, Board: a.board, Node: c.Node.Name,
+		TempDir: a.tempDir(&c), Ready: a.checker.Ready(), Observe: a.checker.Observe, Metrics: a.reg, Log: a.room("proxy")}
+	if a.mmsc != nil {
+		po.Hold = a.hold
+	}
+	if a.mm1, err = proxy.New(po); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -147,7 +154,7 @@ func (a *App) makeStore(c *Config) error {
 	}
 	var err error
 	a.mmsc, err = mmsc.New(mmsc.Options{Config: c.MMSC, DataDir: c.Node.Data, NodeName: c.Node.Name, URL: c.PublicURL(),
-		Metrics: a.reg, Log: a.room("mmsc")})
+		Forward: a.forwardHeld, Metrics: a.reg, Log: a.room("mmsc")})
 	return err
 }
 
@@ -238,5 +245,5 @@ func (t traffic) Fate(id string) []admin.Fate {
 		}
 		out = append(out, f)
 	}
-	return out
+	return append(out, t.a.heldFates(id)...)
 }

@@ -61,9 +61,14 @@ admin: {listen: "127.0.0.1:0"}
 // start runs an appliance whose file is head and rest, waits until it is ready, and ends it with the test.
 func start(t *testing.T, rest string) *appliance {
 	t.Helper()
+	return startText(t, head+rest)
+}
+
+func startText(t *testing.T, text string) *appliance {
+	t.Helper()
 	dir := t.TempDir()
 	a := &appliance{file: filepath.Join(dir, "mmsrouter.yaml"), log: &logBuffer{}, ended: make(chan error, 1)}
-	a.write(t, head+rest)
+	a.write(t, text)
 	cfg, err := app.Load(a.file)
 	if err != nil {
 		t.Fatal(err)
@@ -117,15 +122,23 @@ func waitFor(t *testing.T, ready func() error) {
 // fakeMMSC answers every submission with Ok and counts them; gate, if not nil, holds each answer back.
 type fakeMMSC struct {
 	*httptest.Server
-	mu   sync.Mutex
-	got  int
-	came chan struct{}
-	gate chan struct{}
+	mu     sync.Mutex
+	got    int
+	refuse bool
+	came   chan struct{}
+	gate   chan struct{}
 }
 
 func newMMSC(t *testing.T) *fakeMMSC {
 	m := &fakeMMSC{came: make(chan struct{}, 16)}
 	m.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.mu.Lock()
+		refuse := m.refuse
+		m.mu.Unlock()
+		if refuse {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
 		b, err := io.ReadAll(r.Body)
 		if err != nil || r.Method != http.MethodPost {
 			return
@@ -134,7 +147,10 @@ func newMMSC(t *testing.T) *fakeMMSC {
 		m.got++
 		gate := m.gate
 		m.mu.Unlock()
-		m.came <- struct{}{}
+		select {
+		case m.came <- struct{}{}:
+		default: // nobody waits for so many
+		}
 		if gate != nil {
 			<-gate
 		}

@@ -9,6 +9,7 @@ import (
 type metrics struct {
 	reloads  *prometheus.CounterVec
 	draining prometheus.Gauge
+	held     *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer, version string) metrics {
@@ -18,11 +19,16 @@ func newMetrics(r prometheus.Registerer, version string) metrics {
 		draining: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "mmsrouter_app_draining", Help: "1 while this router finishes what it has and takes nothing new."}),
 	}
+	m.held = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "mmsrouter_app_held_attempts_total", Help: "Attempts to give a held message to an MMSC, by how they ended."}, []string{"result"})
+	for _, e := range []end{notReached, ambiguous, answered} {
+		m.held.WithLabelValues(e.String())
+	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "mmsrouter_app_build_info", Help: "Always 1; the labels say what runs.",
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
 	build.Set(1)
-	r.MustRegister(m.reloads, m.draining, build)
+	r.MustRegister(m.reloads, m.draining, m.held, build)
 	m.reloads.WithLabelValues("ok")
 	m.reloads.WithLabelValues("refused")
 	return m

@@ -45,6 +45,7 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	start("healthcheck", a.checker.Run)
 	if a.mmsc != nil {
+		start("held", a.watchHeld)
 		start("mmsc", a.mmsc.Run)
 	}
 	start("admin", a.admin.Run)
