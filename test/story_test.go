@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	code := m.Run()
+	if built.dir != "" {
+		os.RemoveAll(built.dir)
+	}
 	if left := leaked(5 * time.Second); code == 0 && left != "" {
 		fmt.Fprintf(os.Stderr, "goroutines are left after the last story:\n%s\n", left)
 		code = 1
