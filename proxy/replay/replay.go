@@ -158,15 +158,17 @@ func (b *Body) Space() ([]byte, error) {
 	return b.chunks[len(b.chunks)-1][:Large], nil
 }
 
-// Commit says that n octets were put at the start of the last Space.
+// Commit says that n octets were put at the start of the last Space. After an error the body is what it was before.
 func (b *Body) Commit(n int) error {
 	if b.size+int64(n) > b.limit {
+		b.forget()
 		return ErrTooLarge
 	}
 	var p []byte
 	if b.file != nil {
 		p = b.scrap[:n]
 		if _, err := b.file.WriteAt(p, b.size-b.mem); err != nil {
+			b.forget()
 			return fmt.Errorf("keep upload: %w", err)
 		}
 		b.scrap, b.tail = p, b.size
@@ -183,6 +185,9 @@ func (b *Body) Commit(n int) error {
 	}
 	return nil
 }
+
+// forget leaves it to the file what the scratch chunk held, which has been written over.
+func (b *Body) forget() { b.scrap, b.tail = b.scrap[:0], b.size }
 
 // Size is the number of octets so far; Whole whether End was called.
 func (b *Body) Size() int64 { return b.size }
@@ -222,24 +227,21 @@ func (b *Body) Slices(dst [][]byte, offset int64) ([][]byte, int64) {
 
 // ReadAt reads octets that Slices does not give. It returns io.EOF only at the end of a whole body.
 func (b *Body) ReadAt(p []byte, offset int64) (int, error) {
+	if offset >= b.size || len(p) == 0 {
+		if b.end && offset >= b.size {
+			return 0, io.EOF
+		}
+		return 0, nil
+	}
 	if b.file == nil || offset < b.mem {
 		s, _ := b.Slices(nil, offset)
 		n := 0
 		for _, c := range s {
 			n += copy(p[n:], c)
 		}
-		if n == 0 && b.end {
-			return 0, io.EOF
-		}
 		return n, nil
 	}
 	p = p[:min(int64(len(p)), b.size-offset)]
-	if len(p) == 0 {
-		if b.end {
-			return 0, io.EOF
-		}
-		return 0, nil
-	}
 	n, err := b.file.ReadAt(p, offset-b.mem)
 	if n == len(p) {
 		err = nil
