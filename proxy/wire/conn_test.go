@@ -1,10 +1,8 @@
 package wire_test
 
 import (
-	"bytes"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -284,121 +282,31 @@ func TestReadWith(t *testing.T) {
 	})
 }
 
-// TestWrite writes gather lists of all shapes past what a socket takes, with a peer that reads when it likes.
-func TestWrite(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(3, 4))
-	for _, network := range []string{"tcp", "unix"} {
-		t.Run(network, func(t *testing.T) {
-			c, far := pair(t, network)
-			var want bytes.Buffer
-			lists := make([]net.Buffers, 40)
-			for i := range lists {
-				for range rnd.IntN(60) {
-					b := make([]byte, []int{0, 1, 7, 1000, 70000}[rnd.IntN(5)])
-					for k := range b {
-						b[k] = byte(rnd.Uint32())
-					}
-					lists[i] = append(lists[i], b)
-					want.Write(b)
-				}
-			}
-			got := make(chan []byte)
-			go func() {
-				b, err := io.ReadAll(far)
-				if err != nil {
-					t.Error(err)
-				}
-				got <- b
-			}()
-			var total int64
-			for _, l := range lists {
-				n, err := c.Write(&l, patience)
-				if err != nil || len(l) != 0 {
-					t.Fatalf("%v, %d buffers left", err, len(l))
-				}
-				total += n
-			}
-			if err := c.NC.Close(); err != nil {
-				t.Fatal(err)
-			}
-			if b := <-got; !bytes.Equal(b, want.Bytes()) || total != int64(want.Len()) {
-				t.Fatalf("%d octets of %d arrived, %d were counted", len(b), want.Len(), total)
-			}
-		})
+// TestReadBy holds when the deadline of a read is set and when the one that stands is near enough.
+func TestReadBy(t *testing.T) {
+	c, far := pair(t, "tcp")
+	buf := make([]byte, 8)
+	now := time.Now()
+	c.ReadBy(now, 20*time.Millisecond)
+	if n, err := c.Read(buf); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("%d %v", n, err)
 	}
-	t.Run("goes on behind a time-out", func(t *testing.T) {
-		c, far := pair(t, "tcp")
-		if !c.Resumes() {
-			t.Fatal("a plain connection says that it can't go on")
-		}
-		all := make([]byte, 16<<20) // more than two sockets hold
-		for i := range all {
-			all[i] = byte(i * 7 / 3)
-		}
-		bufs := net.Buffers{all[:10], nil, all[10 : 8<<20], all[8<<20:]}
-		n, err := c.Write(&bufs, 20*time.Millisecond)
-		left := int64(0)
-		for _, b := range bufs {
-			left += int64(len(b))
-		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) || n == 0 || n+left != int64(len(all)) {
-			t.Fatalf("%v: %d written, %d left of %d", err, n, left, len(all))
-		}
-		got := make(chan []byte)
-		go func() {
-			b := make([]byte, len(all))
-			if _, err := io.ReadFull(far, b); err != nil {
-				t.Error(err)
-			}
-			got <- b
-		}()
-		more, err := c.Write(&bufs, patience)
-		if err != nil || n+more != int64(len(all)) {
-			t.Fatalf("%v: %d and %d octets of %d", err, n, more, len(all))
-		}
-		if b := <-got; !bytes.Equal(b, all) {
-			t.Fatal("what arrived is not what was written")
-		}
-	})
-	t.Run("the peer resets", func(t *testing.T) {
-		c, far := pair(t, "tcp")
-		reset(t, far)
-		var err error
-		for end := time.Now().Add(patience); err == nil && time.Now().Before(end); { // it may not have come yet
-			bufs := net.Buffers{make([]byte, 1<<16)}
-			_, err = c.Write(&bufs, patience)
-		}
-		if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
-			t.Fatal(err)
-		}
-	})
-	t.Run("closed", func(t *testing.T) {
-		c, _ := pair(t, "tcp")
-		if err := c.NC.Close(); err != nil {
-			t.Fatal(err)
-		}
-		bufs := net.Buffers{[]byte("x")}
-		if n, err := c.Write(&bufs, patience); n != 0 || !errors.Is(err, net.ErrClosed) || len(bufs) != 1 {
-			t.Fatalf("%d %v %q", n, err, bufs)
-		}
-	})
-	t.Run("allocates nothing", func(t *testing.T) {
-		c, far := pair(t, "tcp")
-		list := make([][]byte, 3)
-		bufs := net.Buffers(list)
-		in := make([]byte, 16)
-		a, b := []byte("head"), []byte("body")
-		if n := testing.AllocsPerRun(100, func() {
-			list[0], list[1], list[2] = a, nil, b
-			bufs = list
-			if _, err := c.Write(&bufs, patience); err != nil {
-				t.Error(err)
-			}
-			if _, err := io.ReadFull(far, in[:8]); err != nil {
-				t.Error(err)
-			}
-		}); n != 0 {
-			t.Errorf("%g allocations", n)
-		}
-	})
+	c.ReadBy(now, patience)
+	if err := c.NC.SetReadDeadline(time.Unix(1, 0)); err != nil { // an abort from elsewhere
+		t.Fatal(err)
+	}
+	c.ReadBy(now.Add(patience/16), patience) // near enough: nothing is set, the abort stands
+	if n, err := c.Read(buf); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("the abort is lost: %d %v", n, err)
+	}
+	send(t, far, "a")
+	c.Forget()
+	c.ReadBy(now, patience)
+	if n, err := c.Read(buf); n != 1 || err != nil {
+		t.Fatalf("a new deadline: %d %v", n, err)
+	}
+	c.ReadBy(now, 20*time.Millisecond) // a nearer one is set in any case
+	if n, err := c.Read(buf); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("a nearer deadline: %d %v", n, err)
+	}
 }
