@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -76,6 +75,7 @@ func (l *ledger) answered(transaction string, head *mms.Head) error {
 type process struct {
 	cmd  *exec.Cmd
 	addr string
+	pid  int // of the child itself, when something is wrapped around it
 }
 
 func startChild(t *testing.T, dir, database string, wrap ...string) *process {
@@ -98,7 +98,11 @@ func startChild(t *testing.T, dir, database string, wrap ...string) *process {
 		cmd.Wait()
 		t.Fatalf("the child said no address: %v\n%s", err, stderr.String())
 	}
-	return &process{cmd, strings.TrimSpace(line)}
+	p := &process{cmd: cmd}
+	if _, err := fmt.Sscan(line, &p.addr, &p.pid); err != nil {
+		t.Fatalf("the child said %q", line)
+	}
+	return p
 }
 
 // post sends one submission; an error means that there was no answer.
@@ -228,7 +232,7 @@ func TestKilled(t *testing.T) {
 	for range rounds(6, 200) {
 		p := startChild(t, dir, "")
 		ctx, cancel := context.WithCancel(t.Context())
-		kill := time.AfterFunc(time.Duration(30+rand.IntN(200))*time.Millisecond, func() { p.cmd.Process.Kill() })
+		kill := time.AfterFunc(time.Duration(100+rand.IntN(400))*time.Millisecond, func() { p.cmd.Process.Kill() })
 		l.load(t, ctx, p.addr, 8)
 		cancel()
 		kill.Stop()
@@ -253,7 +257,7 @@ func TestPostgresKilled(t *testing.T) {
 	l := newLedger(func(n int) int { return []int{200, 30_000, 130_000}[n%3] })
 	p := startChild(t, dir, database)
 	defer func() { p.cmd.Process.Kill(); p.cmd.Wait() }() // killed: its status says nothing new
-	for range rounds(3, 50) {
+	for range rounds(2, 50) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { l.load(t, ctx, p.addr, 8); close(done) }()

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	os.Exit(pgtest.Main(m))
 }
 
-// child serves MM1 on a free port, which it prints, until it is told to end or killed.
+// child serves MM1 on a free port, which it prints, with its process id, until it is told to end or killed.
 func child(dir string) error {
 	cfg := mmsc.DefaultConfig()
 	cfg.Database = os.Getenv(childEnv + "_DATABASE")
@@ -47,7 +47,7 @@ func child(dir string) error {
 	// The door of the process beside it trusts identity headers; this one plays that door.
 	server := &http.Server{Handler: m.Handler(), ConnContext: mmsc.TrustAll}
 	go server.Serve(l)
-	fmt.Println(l.Addr())
+	fmt.Println(l.Addr(), os.Getpid())
 	err = m.Run(ctx)
 	server.Close()
 	return err

@@ -1,0 +1,253 @@
+package mmsc_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A power loss keeps what was synced and any part of what was written since. This test records, below the store, what
+// an MMSC under load asks of the kernel (strace), and for many moments of the record builds data folders as a power loss
+// could have left them. Every message whose M-Send.conf had been written to its socket by then must be in each of them.
+
+// action is one thing that the process asked of the kernel.
+type action struct {
+	kind  string // write, sync, truncate, answer
+	file  string
+	off   int64 // of a write; the new length of a truncate
+	data  []byte
+	acked []string // Message-IDs in an answer
+}
+
+var (
+	callLine   = regexp.MustCompile(`^(\d+) +(pwrite64|fdatasync|fsync|ftruncate|write)\((\d+)<([^>]*)>(?:, (.*))?$`)
+	resumeLine = regexp.MustCompile(`^(\d+) +<\.\.\. (pwrite64|fdatasync|fsync|ftruncate|write) resumed>`)
+	messageID  = regexp.MustCompile(`[A-Za-z0-9_-]{32}@mms\.example\.net`)
+)
+
+// readTrace turns strace's lines into actions in their order. A write counts from its beginning, a sync from its end: that is
+// the less kind of the two ways to read the record.
+func readTrace(t *testing.T, name, dir string) (all []action) {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	pending := map[string]action{} // a sync under way, by thread
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 64<<20)
+	for lines.Scan() {
+		line := lines.Text()
+		if m := resumeLine.FindStringSubmatch(line); m != nil {
+			if a, ok := pending[m[1]]; ok {
+				all = append(all, a)
+				delete(pending, m[1])
+			}
+			continue
+		}
+		m := callLine.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		call, path, rest := m[2], m[4], m[5]
+		rel, inside := strings.CutPrefix(path, dir+"/")
+		switch {
+		case call == "write" && strings.Contains(path, "TCP"):
+			a := action{kind: "answer"}
+			for _, id := range messageID.FindAll(unhex(rest), -1) {
+				a.acked = append(a.acked, string(id))
+			}
+			all = append(all, a)
+		case !inside || !strings.HasPrefix(rel, "mmsc.db") || strings.HasSuffix(rel, "-shm"):
+		case call == "pwrite64":
+			off, err := strconv.ParseInt(numberAfterData(rest), 10, 64)
+			if err != nil {
+				t.Fatalf("a line that can't be read: %.200s", line)
+			}
+			all = append(all, action{kind: "write", file: rel, off: off, data: unhex(rest)})
+		case call == "ftruncate":
+			n, err := strconv.ParseInt(strings.FieldsFunc(rest, func(r rune) bool { return r < '0' || r > '9' })[0], 10, 64)
+			if err != nil {
+				t.Fatalf("a line that can't be read: %.200s", line)
+			}
+			all = append(all, action{kind: "truncate", file: rel, off: n})
+		case strings.Contains(line, "<unfinished"):
+			pending[m[1]] = action{kind: "sync", file: rel}
+		default:
+			all = append(all, action{kind: "sync", file: rel})
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// unhex reads the quoted \x.. text at the start of rest.
+func unhex(rest string) []byte {
+	text, _, ok := strings.Cut(strings.TrimPrefix(rest, `"`), `"`)
+	if !ok {
+		return nil
+	}
+	b, err := hex.DecodeString(strings.ReplaceAll(text, `\x`, ""))
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+// numberAfterData gives the last argument of "data", size, offset.
+func numberAfterData(rest string) string {
+	i := strings.LastIndexByte(rest, '"')
+	args := strings.FieldsFunc(rest[i+1:], func(r rune) bool { return r < '0' || r > '9' })
+	if len(args) < 2 {
+		return ""
+	}
+	return args[1]
+}
+
+// disk is a set of files as they are after a power loss.
+type disk map[string][]byte
+
+func (d disk) apply(a action, keep int) {
+	switch a.kind {
+	case "write":
+		data := a.data[:min(keep, len(a.data))]
+		f := d[a.file]
+		if need := int(a.off) + len(data); need > len(f) {
+			f = append(f, make([]byte, need-len(f))...)
+		}
+		copy(f[a.off:], data)
+		d[a.file] = f
+	case "truncate":
+		f := d[a.file]
+		if int(a.off) < len(f) {
+			f = f[:a.off]
+		} else {
+			f = append(f, make([]byte, int(a.off)-len(f))...)
+		}
+		d[a.file] = f
+	}
+}
+
+// after builds the files that a power loss behind the actions could leave: what was synced, and of the rest what chance lets
+// through: whole, in part (a sector at a time), or not at all.
+func after(start disk, done []action, luck func() float64) disk {
+	d := disk{}
+	for name, b := range start {
+		d[name] = bytes.Clone(b)
+	}
+	synced := map[string]int{} // index of the last sync of a file
+	for i, a := range done {
+		if a.kind == "sync" {
+			synced[a.file] = i
+		}
+	}
+	for i, a := range done {
+		switch last, ok := synced[a.file]; {
+		case a.kind != "write" && a.kind != "truncate":
+		case ok && i < last:
+			d.apply(a, len(a.data))
+		default:
+			switch l := luck(); {
+			case l < 0.4:
+			case l < 0.5:
+				d.apply(a, rand.IntN(len(a.data)/512+1)*512)
+			default:
+				d.apply(a, len(a.data))
+			}
+		}
+	}
+	return d
+}
+
+func (d disk) write(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, b := range d {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestPowerLoss(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("strace is not installed: no record of what was written and synced")
+	}
+	dir := t.TempDir()
+	newLab(t, func(o *mmscOptions) { o.DataDir = dir }).stop() // the schema is there before the record begins
+	start := disk{}
+	if start["mmsc.db"], err = os.ReadFile(filepath.Join(dir, "mmsc.db")); err != nil {
+		t.Fatal(err)
+	}
+	trace := filepath.Join(t.TempDir(), "trace")
+	p := startChild(t, dir, "", strace, "-f", "-y", "-xx", "-s", "1000000", "-o", trace, "-e", "trace=pwrite64,fdatasync,fsync,ftruncate,write")
+	l := newLedger(func(n int) int { return []int{100, 9000, 70_000}[n%3] })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rounds(3, 20))*time.Second)
+	defer cancel()
+	l.load(t, ctx, p.addr, 4)
+	if err := syscall.Kill(p.pid, syscall.SIGTERM); err != nil { // strace itself lets nobody interrupt it
+		t.Fatal(err)
+	}
+	p.cmd.Wait() // strace ends with the status of the child
+	all := readTrace(t, trace, dir)
+	answers := 0
+	for _, a := range all {
+		answers += len(a.acked)
+	}
+	t.Logf("%d actions, %d answers", len(all), answers)
+	if answers < 3 {
+		t.Skipf("only %d answers were recorded here: strace may not be allowed to trace", answers)
+	}
+	// The check must be able to fail: without what was synced nothing is there.
+	if faults := l.at(t, all, start, len(all), func(disk) disk { return start }); len(faults) == 0 {
+		t.Fatal("messages were found on a disk that was never written: the check is blind")
+	}
+	for range rounds(20, 400) {
+		cut := 1 + rand.IntN(len(all))
+		if rand.IntN(2) == 0 { // right behind an answer, with as little as a disk may keep
+			for cut < len(all) && len(all[cut-1].acked) == 0 {
+				cut++
+			}
+		}
+		luck := rand.Float64
+		if rand.IntN(2) == 0 {
+			luck = func() float64 { return 0 }
+		}
+		if faults := l.at(t, all, start, cut, func(disk) disk { return after(start, all[:cut], luck) }); len(faults) > 0 {
+			t.Fatalf("power loss behind action %d of %d: %s", cut, len(all), strings.Join(faults, "; "))
+		}
+	}
+}
+
+// at checks the messages that were acknowledged before the cut on the disk that build gives.
+func (l *ledger) at(t *testing.T, all []action, start disk, cut int, build func(disk) disk) []string {
+	t.Helper()
+	known := &ledger{acked: map[string]string{}, sizes: l.sizes}
+	for _, a := range all[:cut] {
+		for _, id := range a.acked {
+			transaction, ok := l.acked[id]
+			if !ok {
+				return []string{fmt.Sprintf("%s was answered to nobody", id)}
+			}
+			known.acked[id] = transaction
+		}
+	}
+	return known.lost(t, build(start).write(t), "")
+}
