@@ -58,7 +58,7 @@ func run(args []string) error {
 	fs.IntVar(&b.rounds, "rounds", 3, "interleaved rounds")
 	fs.StringVar(&b.ours, "mmsrouter", "./mmsrouter", "the router's program (make build)")
 	fs.StringVar(&b.only, "only", "", "only peers with one of these words in their name, by commas")
-	tables := fs.String("tables", "", "only these tables, by commas: size, oneshot, logs, memory, stream, kill")
+	tables := fs.String("tables", "", "only these tables, by commas: size, oneshot, logs, memory, stream, kill, syscalls")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}

@@ -80,6 +80,9 @@ func (b *bench) plan(only string) (list []plan) {
 		plan{"memory", func(peers []peer) *measure.Table { return b.memory(peers, slow) }},
 		plan{"stream", b.stream},
 		plan{"kill", b.kill})
+	if !b.quick || strings.Contains(only, "syscalls") {
+		list = append(list, plan{"syscalls", b.syscalls})
+	}
 	if !b.quick || strings.Contains(only, "logs") {
 		list = append(list, plan{"logs", cpu("Forwarding, 32 keep-alive clients, a log line per message", true, false, sizes)})
 	}
