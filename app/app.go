@@ -207,15 +207,8 @@ func (a *App) Board() *router.Board { return a.board }
 // Log gives the appliance's logger.
 func (a *App) Log() *slog.Logger { return a.log }
 
-// MetricNames lists the metrics that have a value, in order.
-func (a *App) MetricNames() ([]string, error) {
-	families, err := a.reg.Gather()
-	names := make([]string, 0, len(families))
-	for _, f := range families {
-		names = append(names, f.GetName())
-	}
-	return names, err
-}
+// Registry holds every metric of the appliance.
+func (a *App) Registry() *prometheus.Registry { return a.reg }
 
 // Drain asks Run to finish what is in flight and to end. It returns at once; asking again changes nothing.
 func (a *App) Drain() { a.asked.Do(func() { close(a.ask) }) }
