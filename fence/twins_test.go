@@ -227,6 +227,41 @@ func TestExactlyOnce(t *testing.T) {
 	}
 }
 
+// TestEndWaitsForAbort holds that a ticket does not end while its abort is under way: it would hit what comes next on the
+// same connection.
+func TestEndWaitsForAbort(t *testing.T) {
+	for _, way := range []string{"Answer", "Drop"} {
+		t.Run(way, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFence(1000)
+				release := make(chan struct{})
+				a, _ := f.Enter("k", time.Now(), wait, func() { <-release })
+				b := after(f, "k")
+				ended := make(chan struct{})
+				go func() {
+					if way == "Answer" {
+						a.Answer([]byte("ok"))
+					} else {
+						a.Drop()
+					}
+					close(ended)
+				}()
+				synctest.Wait()
+				select {
+				case <-ended:
+					t.Fatal("it ended while its abort was under way")
+				default:
+				}
+				close(release)
+				<-ended
+				if n := <-b; (n.prior != nil) != (way == "Answer") {
+					t.Fatalf("the newer one has ticket %v, prior %v", n.Ticket, n.prior)
+				}
+			})
+		})
+	}
+}
+
 // TestNoLateAbort hammers one key: an abort never comes after its submission has ended.
 func TestNoLateAbort(t *testing.T) {
 	f := newFence(1000)
