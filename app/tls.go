@@ -35,6 +35,7 @@ func (m *MMSCConfig) tls() (*tls.Config, error) {
 			return nil, fmt.Errorf("client_cert: %w", err)
 		}
 		c.GetClientCertificate = pair.get
+		c.ClientSessionCache = &sessions{pair: pair}
 	}
 	return c, nil
 }
@@ -75,3 +76,28 @@ func stampsOf(files ...string) (stamps [2]time.Time, err error) {
 	}
 	return stamps, nil
 }
+
+// sessions is a cache of TLS sessions that forgets them when our certificate has changed: a session goes on
+// under the certificate that it began with.
+type sessions struct {
+	pair   *keyPair
+	mu     sync.Mutex
+	stamps [2]time.Time
+	kept   tls.ClientSessionCache
+}
+
+func (s *sessions) cache() tls.ClientSessionCache {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stamps, err := stampsOf(s.pair.cert, s.pair.key)
+	if s.kept == nil || err == nil && stamps != s.stamps {
+		s.kept, s.stamps = tls.NewLRUClientSessionCache(0), stamps
+	}
+	return s.kept
+}
+
+// Get implements tls.ClientSessionCache.
+func (s *sessions) Get(key string) (*tls.ClientSessionState, bool) { return s.cache().Get(key) }
+
+// Put implements tls.ClientSessionCache.
+func (s *sessions) Put(key string, state *tls.ClientSessionState) { s.cache().Put(key, state) }
