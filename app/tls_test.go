@@ -93,7 +93,7 @@ func TestMMSCOverTLS(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(ca.cert)
 	srv.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots}
-	srv.Config.SetKeepAlivesEnabled(false) // each message shows its certificate
+	srv.Config.SetKeepAlivesEnabled(false)           // each message shows its certificate
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes under a wrong name are part of the test
 	srv.StartTLS()
 	defer srv.Close()
