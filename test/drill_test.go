@@ -16,7 +16,7 @@ import (
 func mmscProcess(t testing.TB, name, dir string) *fakemmsc.Process {
 	t.Helper()
 	p, err := fakemmsc.StartProcess(name, dir, func(args []string) *exec.Cmd {
-		cmd := exec.Command(os.Args[0], args...)
+		cmd := exec.Command(os.Args[0], append(args, "-delay", "5ms")...) // so that a kill finds messages stored but not answered
 		cmd.Env = append(os.Environ(), asMMSC+"=1")
 		return cmd
 	})

@@ -54,6 +54,13 @@ func (c *conn) request(r *Request) (more bool, err error) {
 		}
 	}
 	if !early {
+		if d := c.s.opt.Delay; d > 0 {
+			select {
+			case <-time.After(d):
+			case <-c.down:
+				return false, errBroken
+			}
+		}
 		if err := c.answer(r, b); err != nil {
 			return false, err
 		}

@@ -31,6 +31,7 @@ type Options struct {
 	Listen    string        // address; default a loopback address of its own and any port
 	IdleClose time.Duration // a kept-alive connection without a request is closed after this; 0: never
 	Ledger    io.Writer     // gets a line per stored message before its answer; nil: memory only
+	Delay     time.Duration // between storing a message and answering it: what a kill in between makes ambiguous
 	MaxBody   int64         // 413 beyond; default 64 MiB
 }
 

@@ -61,10 +61,11 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	listen := fs.String("listen", "", "address (default: a loopback address of its own, any port)")
 	ledger := fs.String("ledger", "", "file that gets a line per stored message before its answer")
 	idle := fs.Duration("idle", 0, "close kept-alive connections that are idle for this long")
+	delay := fs.Duration("delay", 0, "pause between storing a message and answering it")
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}
-	opt := Options{Name: *name, Listen: *listen, IdleClose: *idle}
+	opt := Options{Name: *name, Listen: *listen, IdleClose: *idle, Delay: *delay}
 	if *ledger != "" {
 		f, err := os.OpenFile(*ledger, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {

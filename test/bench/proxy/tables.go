@@ -212,7 +212,7 @@ func (b *bench) kill(peers []peer) *measure.Table {
 		steps = []killStep{{400 * time.Millisecond, 0, true}, {1200 * time.Millisecond, 0, false}, {2 * time.Second, -1, false}}
 		rounds = 1
 	}
-	t := measure.NewTable(fmt.Sprintf("Messages of 1, 30 and 300 KB from 64 clients; an MMSC is killed (SIGKILL) and returns, %d times a run", len(steps)/2), "", "")
+	t := measure.NewTable(fmt.Sprintf("Messages of 1, 30 and 300 KB from 64 clients; an MMSC (5 ms from storing to answering) is killed (SIGKILL) and returns, %d times a run", len(steps)/2), "", "")
 	for range rounds {
 		for _, p := range peers {
 			if err := b.killOnce(t, p, steps); err != nil {
@@ -233,7 +233,7 @@ func (b *bench) killOnce(t *measure.Table, p peer, steps []killStep) error {
 	var addrs []string
 	for _, name := range []string{"a", "b"} {
 		m, err := fakemmsc.StartProcess(name, dir, func(args []string) *exec.Cmd {
-			return exec.Command(b.self, append([]string{"fakemmsc"}, args...)...)
+			return exec.Command(b.self, append([]string{"fakemmsc", "-delay", "5ms"}, args...)...)
 		})
 		if err != nil {
 			return err
