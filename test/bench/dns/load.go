@@ -174,7 +174,7 @@ func (l *loader) collect() (int, error) {
 }
 
 // stalled is how long without any answer what is outstanding counts as lost.
-const stalled = 300 * time.Millisecond
+const stalled = 2 * time.Second
 
 // drive keeps a window full on every socket until enough answers have come. It never sleeps: to wake it would be the server's work.
 func drive(all []*loader, want, window int) (r loadResult, err error) {
