@@ -97,7 +97,8 @@ func TestThroughTheRouter(t *testing.T) {
 	c := &carrier{phones: map[string]func(context.Context, []byte) error{}}
 	r := appliance.Start(t, appliance.Setup{MMSCs: []appliance.MMSC{{Name: "mmsc-lite", URL: lite(t, c)}},
 		MM1: []string{`identity: {trusted: ["127.0.0.0/8"], headers: [X-MSISDN]}`}})
-	h, ctx := handsetOf(t, mmsd.Options{Number: bob, MMSC: "http://mms.example.net/", Proxy: network(t, bob, r.MM1)})
+	bobs := mmsd.Options{Number: bob, MMSC: "http://mms.example.net/", Proxy: network(t, bob, r.MM1)}
+	h, ctx := handsetOf(t, bobs)
 	events := make(chan handset.Event, 1000)
 	phone, err := handset.New(handset.Options{Numbers: []string{alice}, Dir: t.TempDir(), URL: "http://mms.example.net/", Proxy: "http://" + network(t, alice, r.MM1),
 		InsertAddress: true, Observe: func(e handset.Event) { events <- e }})
@@ -150,8 +151,10 @@ func TestThroughTheRouter(t *testing.T) {
 		t.Errorf("Alice's report: %s", e)
 	}
 
-	// Bob answers twice; Alice's phone fetches both.
-	for _, say := range []string{"Hej, Alice", "Hej igen"} {
+	// Bob answers twice, and once more after mmsd-tng has started anew: it counts its transaction ids from the beginning
+	// then, so the third answer has the first one's. Alice's phone fetches all three.
+	answer := func(h *mmsd.Handset, say string) {
+		t.Helper()
 		path, err := h.Send(ctx, []string{alice}, "Svar", false, mmsd.File{ID: "text", Type: "text/plain", Data: []byte(say)})
 		if err != nil {
 			t.Fatal(err)
@@ -165,9 +168,16 @@ func TestThroughTheRouter(t *testing.T) {
 		}
 		await(handset.Settled)
 	}
+	answer(h, "Hej, Alice")
+	answer(h, "Hej igen")
+	if err := h.Stop(); err != nil {
+		t.Error(err)
+	}
+	h, _ = handsetOf(t, bobs)
+	answer(h, "Hej, Malin") // as long as the first
 	for _, pdu := range []string{"m-send-req", "m-notifyresp-ind", "get"} {
-		if n := r.Metric("mmsrouter_proxy_messages_total", `mmsc="mmsc-lite"`, fmt.Sprintf("pdu=%q", pdu)); n != 3 {
-			t.Errorf("the router passed %v %s on, want 3", n, pdu)
+		if n := r.Metric("mmsrouter_proxy_messages_total", `mmsc="mmsc-lite"`, fmt.Sprintf("pdu=%q", pdu)); n != 4 {
+			t.Errorf("the router passed %v %s on, want 4", n, pdu)
 		}
 	}
 }
