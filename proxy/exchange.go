@@ -45,7 +45,7 @@ type exchange struct {
 	dec       router.Decision
 	recips    [16]string
 	deadline  time.Time // for all attempts together; zero while the upload is under way
-	ticket    *fence.Ticket
+	ticket    *fence.SharedTicket
 	whole     bool // the fence has let the upload become whole
 	attempts  []try
 	ambiguous int    // attempts whose result is unknown
@@ -89,7 +89,7 @@ func (x *exchange) run(cl *client, set *settings) bool {
 	if !x.gather() {
 		return false
 	}
-	x.begin(x.p.fence != nil)
+	x.begin(x.p.fenced)
 	x.look()
 	if x.broken != nil {
 		x.giveUp()
@@ -274,11 +274,7 @@ func (x *exchange) describe() {
 	}
 	r.Subscriber, r.Sender = x.identity, x.sender
 	if x.get || x.pdu.Type != mms.MSendReq && x.pdu.Type.Known() {
-		for _, k := range ownerKeys(r.Host, string(x.target), x.identity, x.pdu.TransactionID, x.pdu.MessageID) {
-			if r.Learned = x.p.owners.Find(k, x.start); r.Learned != "" {
-				break
-			}
-		}
+		r.Learned = x.p.shared.FindAny(x.start, ownerKeys(r.Host, string(x.target), x.identity, x.pdu.TransactionID, x.pdu.MessageID)...)
 	}
 }
 

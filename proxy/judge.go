@@ -156,9 +156,7 @@ func (x *exchange) learn(a *answer, name string) {
 	}
 	now := x.start
 	if x.get && a.pdu.Type == mms.MRetrieveConf && (!a.pdu.HasRetrieve || mms.RetrieveClass(a.pdu.Retrieve) == mms.Ok) {
-		for _, k := range ownerKeys(x.route.Host, string(x.target), x.identity, a.pdu.TransactionID, a.pdu.MessageID) {
-			x.p.owners.Learn(k, name, now)
-		}
+		x.p.shared.Learn(name, now, ownerKeys(x.route.Host, string(x.target), x.identity, a.pdu.TransactionID, a.pdu.MessageID)...)
 	}
 	if x.pdu.Type == mms.MSendReq && a.pdu.HasResponse && len(a.pdu.MessageID) > 0 {
 		x.messageID = strings.Trim(string(a.pdu.MessageID), "<>")

@@ -41,7 +41,11 @@ type Options struct {
 	// Observe hears of each attempt: passive detection. It must not block.
 	Observe func(mmsc string, ok bool, why string)
 	// Hold accepts a submission durably while all MMSCs are down (when_all_down: hold).
-	Hold    Holder
+	Hold Holder
+	// Peers are the other routers, with whom the duplicate fence and the learned owners are shared; nil: none.
+	Peers fence.Peers
+	// Ask is how long a message may wait for another router's word; 0: the fence's default.
+	Ask     time.Duration
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
 }
@@ -69,7 +73,8 @@ type Proxy struct {
 	set    atomic.Pointer[settings]
 	ups    atomic.Pointer[map[string]*upstream]
 	store  *replay.Store
-	fence  *fence.Fence
+	fenced bool          // the duplicate fence is on
+	shared *fence.Shared // duplicate fence and learned owners
 	owners *fence.Owners
 	fates  *fates
 	access *accessLog
@@ -110,10 +115,16 @@ func New(o Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if set.Fence.Window > 0 {
-		p.fence = fence.New(fence.Options{Window: set.Fence.Window, Entries: set.Fence.Entries})
+	var guard *fence.Fence
+	if p.fenced = set.Fence.Window > 0; p.fenced {
+		guard = fence.New(fence.Options{Window: set.Fence.Window, Entries: set.Fence.Entries})
 	}
 	p.owners = fence.NewOwners(set.Owners.Entries, set.Owners.Keep)
+	p.shared, err = fence.NewShared(fence.SharedOptions{Fence: guard, Owners: p.owners, Peers: o.Peers, Node: o.Node,
+		Window: set.Fence.Window, Entries: set.Fence.Entries, Cap: o.Ask, Metrics: o.Metrics})
+	if err != nil {
+		return nil, err
+	}
 	p.fates = newFates(set.Fate.Entries)
 	p.m.inFlight = func(yield func(string, int64)) {
 		for name, up := range *p.ups.Load() {
@@ -121,11 +132,7 @@ func New(o Options) (*Proxy, error) {
 		}
 	}
 	p.m.sizes = func() (int, int, int64, int64) {
-		n := 0
-		if p.fence != nil {
-			n = p.fence.Len()
-		}
-		return n, p.owners.Len(), p.store.Used(), p.store.Spilled()
+		return p.shared.Len(), p.owners.Len(), p.store.Used(), p.store.Spilled()
 	}
 	ups, err := p.upstreams(o.Upstreams)
 	if err != nil {
@@ -227,13 +234,7 @@ func (p *Proxy) Sizes() (fenceEntries, ownerEntries int) {
 
 // Learned gives the MMSC that earlier traffic taught for a key of a request; "" if none.
 func (p *Proxy) Learned(host, path, subscriber string, transaction, messageID string) string {
-	now := time.Now()
-	for _, k := range ownerKeys(host, path, subscriber, []byte(transaction), []byte(messageID)) {
-		if n := p.owners.Find(k, now); n != "" {
-			return n
-		}
-	}
-	return ""
+	return p.shared.FindAny(time.Now(), ownerKeys(host, path, subscriber, []byte(transaction), []byte(messageID))...)
 }
 
 // Reload swaps configuration and MMSCs in without dropping a connection. On error nothing has changed. The

@@ -25,7 +25,7 @@ func (x *exchange) submit() {
 		x.refuse(mms.FormatCorrupt, 400, "not a readable PDU")
 		return
 	}
-	if x.p.fence != nil && x.pdu.Type == mms.MSendReq && x.guard() {
+	if x.p.fenced && x.pdu.Type == mms.MSendReq && x.guard() {
 		return
 	}
 	x.anyMMSC()
@@ -40,7 +40,7 @@ func (x *exchange) guard() bool {
 		x.p.m.fenceOff.Add(1)
 		return false
 	}
-	t, prior := x.p.fence.Enter(fence.Key(x.identity, x.pdu.TransactionID), x.start, twinWait, x.cl.abort)
+	t, prior := x.p.shared.Enter(fence.Key(x.identity, x.pdu.TransactionID), x.start, twinWait, x.cl.abort)
 	for ; prior != nil; t, prior = prior.Next(x.start, twinWait, x.cl.abort) {
 		// a twin: read the whole body before anything goes to an MMSC
 		for !x.body.Whole() {
