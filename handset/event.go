@@ -13,22 +13,22 @@ type Kind uint8
 
 // The kinds of events.
 const (
-	Bound           Kind = iota // an ESME has bound to the SMSC
-	Unbound                     // … and gone
-	Ignored                     // a short message or push that is for nobody here: text, another port, another application
-	Malformed                   // a push that can't be read
-	Notified                    // M-Notification.ind taken
-	Duplicate                   // … dropped, since it was there before
-	DeferredOne                 // the message waits to be fetched
-	RejectedOne                 // the message is refused
-	Retrying                    // an attempt failed; another follows
-	Stored                      // the message was fetched and is in its folder
-	Failed                      // it could not be fetched
-	Indicated                   // an indication to the MMSC: PDU says which, Err whether it failed
-	DeliveryReport              // M-Delivery.ind has come
-	ReadReport                  // M-Read-Orig.ind has come
-	CancelledByMMSC             // M-Cancel.req has come
-	Sent                        // M-Send.conf Ok
+	Bound          Kind = iota // an ESME has bound to the SMSC
+	Unbound                    // … and gone
+	Ignored                    // a short message or push that is for nobody here: text, another port, another application
+	Malformed                  // a push that can't be read
+	Notified                   // M-Notification.ind taken
+	Duplicate                  // … dropped, since it was there before
+	Postponed                  // the message waits to be fetched
+	Refused                    // the message is refused
+	Retrying                   // an attempt failed; another follows
+	Stored                     // the message was fetched and is in its folder
+	Failed                     // it could not be fetched
+	Indicated                  // an indication to the MMSC: PDU says which, Err whether it failed
+	DeliveryReport             // M-Delivery.ind has come
+	ReadReport                 // M-Read-Orig.ind has come
+	Cancelled                  // M-Cancel.req has come
+	Sent                       // M-Send.conf Ok
 	SendFailed
 	Settled // all that a notification led to is done, also the answer
 	kinds

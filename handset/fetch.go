@@ -14,11 +14,11 @@ import (
 func (p *phone) take(ctx context.Context, n *notification) {
 	switch p.opt.Mode {
 	case Reject:
-		p.tell(Event{Kind: RejectedOne, Number: p.number, Transaction: n.transaction, Location: n.location})
+		p.tell(Event{Kind: Refused, Number: p.number, Transaction: n.transaction, Location: n.location})
 		p.owe(n, mms.Rejected)
 		p.report(ctx, n)
 	case Deferred:
-		p.tell(Event{Kind: DeferredOne, Number: p.number, Transaction: n.transaction, Location: n.location})
+		p.tell(Event{Kind: Postponed, Number: p.number, Transaction: n.transaction, Location: n.location})
 		p.owe(n, mms.Deferred)
 		p.report(ctx, n)
 		if p.opt.FetchAfter <= 0 || !pause(ctx, p.opt.FetchAfter) || !p.resume(n) {
@@ -199,21 +199,24 @@ func (p *phone) indicate(ctx context.Context, pdu []byte, location string, e Eve
 // cancelled answers an M-Cancel.req (OMA-MMS-ENC 6.10). What the phone has stored it keeps: a drill wants to see it.
 func (p *phone) cancelled(pdu *mms.PDU) {
 	tid := pdu.TransactionID()
-	p.tell(Event{Kind: CancelledByMMSC, Number: p.number, PDU: pdu.Type, Transaction: string(tid), MessageID: pdu.Text(mms.FieldCancelID)})
+	p.tell(Event{Kind: Cancelled, Number: p.number, PDU: pdu.Type, Transaction: string(tid), MessageID: pdu.Text(mms.FieldCancelID)})
 	if tid == nil || p.full() {
 		return
 	}
 	const received mms.Status = 0x80
 	conf := mms.CancelConf{TransactionID: tid, Version: mms.Version13, Status: received}.Append(nil)
-	p.mu.Lock()
-	p.pending++
-	p.mu.Unlock()
-	if !p.work(func(ctx context.Context) {
-		defer p.release()
+	p.start(func(ctx context.Context) {
 		_ = p.indicate(ctx, conf, "", Event{PDU: mms.MCancelConf, Transaction: string(tid)}) // the event tells
-	}) {
-		p.release()
-	}
+	}, func() {})
+}
+
+// unrecognised tells the MMSC that its notification is of a version that the phone does not know (OMA-MMS-ENC 8.1).
+func (p *phone) unrecognised(n *notification) {
+	p.owe(n, mms.Unrecognised)
+	p.start(func(ctx context.Context) {
+		e := Event{PDU: mms.MNotifyRespInd, Status: mms.Unrecognised.String(), Transaction: n.transaction, Location: n.location}
+		_ = p.indicate(ctx, n.owed, n.location, e) // the event tells
+	}, func() {})
 }
 
 // follow does what comes after a message: the read report, the answer.

@@ -225,7 +225,7 @@ func TestCancel(t *testing.T) {
 	l := start(t, handset.Options{URL: m.URL})
 	pdu := append([]byte{0x8C, byte(mms.MCancelReq)}, "\x98c1\x00\x8D\x93\xBEid7\x00"...)
 	l.Push(bob, wappush.AppendMMS(nil, 1, pdu))
-	if e := l.await(handset.CancelledByMMSC, 1); e.MessageID != "id7" || e.Transaction != "c1" {
+	if e := l.await(handset.Cancelled, 1); e.MessageID != "id7" || e.Transaction != "c1" {
 		t.Errorf("%+v", e)
 	}
 	l.await(handset.Indicated, 1)

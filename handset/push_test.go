@@ -54,12 +54,16 @@ func TestPushes(t *testing.T) {
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			l := start(t, handset.Options{SMPP: "127.0.0.1:0", Mode: handset.Reject, URL: newMMSC(t).URL})
+			m := newMMSC(t)
+			l := start(t, handset.Options{SMPP: "127.0.0.1:0", Mode: handset.Reject, URL: m.URL})
 			bind(t, l).push(bob, tc.push)
 			if e := l.await(tc.kind, 1); !strings.Contains(e.String(), tc.says) || e.Number != bob {
 				t.Errorf("%s, want %s", e, tc.says)
 			}
-			if tc.kind == handset.Notified {
+			if tc.name == "MMS 2.0" { // the one that the phone can answer
+				l.await(handset.Indicated, 1)
+				wantPosts(t, m, "m-notifyresp-ind t1 Unrecognised")
+			} else if tc.kind == handset.Notified {
 				l.await(handset.Settled, 1)
 			} else if k := l.kinds(); k != tc.kind.String() {
 				t.Errorf("events: %s", k)

@@ -218,6 +218,7 @@ func (p *phone) notified(pdu *mms.PDU) {
 		e.Kind, e.Err = Malformed, fmt.Errorf("Content-Location: %w", err)
 	case pdu.Version().Major() > 1:
 		e.Kind, e.Err = Malformed, fmt.Errorf("a notification of MMS %s", pdu.Version())
+		p.unrecognised(n)
 	}
 	if e.Kind == Malformed {
 		p.tell(e)
@@ -229,42 +230,46 @@ func (p *phone) notified(pdu *mms.PDU) {
 	}
 	p.mu.Lock()
 	known := p.seen[n.key]
-	again := known != nil && known.state == unreported
+	job := p.take
 	switch {
-	case again:
-		known.state, n = underWay, known.note
 	case known == nil:
 		p.remember(n.key, &entry{note: n})
-	}
-	if known == nil || again {
-		p.pending++
+	case known.state == unreported: // fetched; what the MMSC was not told is tried again
+		known.state, n, job = underWay, known.note, p.report
+	default:
+		job = nil
 	}
 	p.mu.Unlock()
 	if known != nil {
 		e.Kind = Duplicate
 	}
 	p.tell(e)
-	if known != nil && !again {
+	if job == nil {
 		return
 	}
-	job := p.take
-	if again {
-		job = p.report
-	}
-	if !p.work(func(ctx context.Context) {
-		job(ctx, n)
-		p.release()
-		p.tell(Event{Kind: Settled, Number: p.number, Transaction: n.transaction, Location: n.location})
-	}) {
-		p.release() // Run has ended
+	settled := Event{Kind: Settled, Number: p.number, Transaction: n.transaction, Location: n.location}
+	if !p.start(func(ctx context.Context) { job(ctx, n) }, func() { p.tell(settled) }) {
 		p.mu.Lock()
 		p.forget(n.key)
 		p.mu.Unlock()
 	}
 }
 
-func (p *phone) release() {
-	p.mu.Lock()
-	p.pending--
-	p.mu.Unlock()
+// start runs a job that counts as pending, then what follows when it no longer does; false if Run has ended.
+func (p *phone) start(job func(context.Context), then func()) bool {
+	count := func(by int) {
+		p.mu.Lock()
+		p.pending += by
+		p.mu.Unlock()
+	}
+	count(1)
+	begun := p.work(func(ctx context.Context) {
+		job(ctx)
+		count(-1)
+		then()
+	})
+	if !begun {
+		count(-1)
+	}
+	return begun
 }
