@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -50,6 +51,7 @@ func BenchmarkSubmit(b *testing.B) {
 								b.Error(err)
 								return
 							}
+							io.Copy(io.Discard, res.Body) // so that the connection is kept
 							res.Body.Close()
 						}
 					})

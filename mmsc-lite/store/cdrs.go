@@ -16,7 +16,7 @@ type Record struct {
 // nobody has. A node asks with fresh false after a start: what it gets then may stand in its files already.
 func (s *Store) ClaimRecords(ctx context.Context, limit int, fresh bool) ([]Record, error) {
 	var out []Record
-	err := s.do(ctx, 0, func(tx *Tx) error {
+	err := s.later(ctx, func(tx *Tx) error {
 		out = out[:0]
 		if fresh {
 			if _, err := tx.exec(`UPDATE cdrs SET exporter = $1 WHERE id IN (SELECT id FROM cdrs WHERE exporter = '' AND open IS NOT NULL ORDER BY id LIMIT $2`+
@@ -40,7 +40,7 @@ func (s *Store) exporter() string { return "node " + s.opt.Node }
 
 // RecordsWritten confirms that CDRs stand in the files, synced.
 func (s *Store) RecordsWritten(ctx context.Context, records []Record) error {
-	return s.do(ctx, 0, func(tx *Tx) error {
+	return s.later(ctx, func(tx *Tx) error {
 		for _, r := range records {
 			if _, err := tx.exec(`UPDATE cdrs SET open = NULL WHERE id = $1 AND exporter = $2`, r.ID, s.exporter()); err != nil {
 				return fmt.Errorf("confirm CDR: %w", err)

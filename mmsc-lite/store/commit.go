@@ -15,6 +15,7 @@ type op struct {
 	do   func(*Tx) error
 	cost int64
 	done chan error
+	next *op // an urgent write that came while this one waited for company
 }
 
 // Refusal is an error by which a write says no: nothing is wrong with the engine.
@@ -48,9 +49,21 @@ const writeTimeout = 40 * time.Second
 // do hands a write to the committers and waits until it is durable. Once it has been taken it is not called back:
 // when ctx ends first the write may still happen, and the error says so.
 func (s *Store) do(ctx context.Context, cost int64, f func(*Tx) error) error {
-	o := &op{do: f, cost: cost, done: make(chan error, 1)}
+	return s.hand(ctx, s.ops, &op{do: f, cost: cost, done: make(chan error, 1)})
+}
+
+// later is do for bookkeeping that nobody waits for on a wire: it rides along with the next submissions, and has a transaction of
+// its own only when none comes within lazyWait. So delivery does not cost submissions their syncs.
+func (s *Store) later(ctx context.Context, f func(*Tx) error) error {
+	return s.hand(ctx, s.lazy, &op{do: f, done: make(chan error, 1)})
+}
+
+// lazyWait bounds how long bookkeeping waits for company.
+const lazyWait = 15 * time.Millisecond
+
+func (s *Store) hand(ctx context.Context, queue chan *op, o *op) error {
 	select {
-	case s.ops <- o:
+	case queue <- o:
 	case <-s.closing:
 		return ErrClosed
 	case <-ctx.Done():
@@ -75,35 +88,67 @@ func (s *Store) commitLoop() {
 	tx := &Tx{s: s}
 	defer func() { tx.drop() }()
 	batch := make([]*op, 0, s.opt.Tuning.Batch)
-	var kept *op
+	var kept *op // did not fit any more
 	for {
 		first := kept
 		kept = nil
 		if first == nil {
-			select {
-			case first = <-s.ops:
-			case <-s.closing:
+			if first = s.first(); first == nil {
 				s.drain(tx)
 				return
 			}
 		}
-		batch = append(batch[:0], first)
-		cost := first.cost
-	gather:
-		for len(batch) < cap(batch) {
-			select {
-			case o := <-s.ops:
-				if cost += o.cost; cost > s.opt.Tuning.BatchBytes {
-					kept = o
-					break gather
-				}
-				batch = append(batch, o)
-			default:
-				break gather
-			}
-		}
+		batch, kept = s.gather(append(batch[:0], first))
 		s.commit(tx, batch)
 	}
+}
+
+// first waits for a write; nil when the store is closing.
+func (s *Store) first() *op {
+	select {
+	case o := <-s.ops:
+		return o
+	default:
+	}
+	select {
+	case o := <-s.ops:
+		return o
+	case <-s.closing:
+		return nil
+	case o := <-s.lazy:
+		timer := time.NewTimer(lazyWait)
+		defer timer.Stop()
+		select {
+		case urgent := <-s.ops:
+			o.next = urgent
+		case <-timer.C:
+		case <-s.closing:
+		}
+		return o
+	}
+}
+
+// gather fills a batch with what waits, bookkeeping last; kept is a write that would have made it too large.
+func (s *Store) gather(batch []*op) (full []*op, kept *op) {
+	cost := batch[0].cost
+	if urgent := batch[0].next; urgent != nil {
+		batch, cost = append(batch, urgent), urgent.cost
+	}
+	for _, queue := range []chan *op{s.ops, s.lazy} {
+		for len(batch) < s.opt.Tuning.Batch {
+			select {
+			case o := <-queue:
+				if cost += o.cost; cost > s.opt.Tuning.BatchBytes {
+					return batch, o
+				}
+				batch = append(batch, o)
+				continue
+			default:
+			}
+			break
+		}
+	}
+	return batch, nil
 }
 
 // drain serves what was handed in before the end.
@@ -111,6 +156,8 @@ func (s *Store) drain(tx *Tx) {
 	for {
 		select {
 		case o := <-s.ops:
+			s.commit(tx, []*op{o})
+		case o := <-s.lazy:
 			s.commit(tx, []*op{o})
 		default:
 			return

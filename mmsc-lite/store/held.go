@@ -123,7 +123,7 @@ func (s *Store) scanHeld(scan func(...any) error) (Held, error) {
 // ClaimHeld takes up to limit held PDUs that are due, never two of one subscriber: the older goes first.
 func (s *Store) ClaimHeld(ctx context.Context, limit int, lease time.Duration) ([]Held, error) {
 	var out []Held
-	err := s.do(ctx, 0, func(tx *Tx) error {
+	err := s.later(ctx, func(tx *Tx) error {
 		out = out[:0]
 		now := time.Now()
 		until := s.leaseEnd(now.Add(lease))

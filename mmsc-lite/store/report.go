@@ -59,7 +59,7 @@ func (tx *Tx) report(e *envelope, kind ReportKind, status int, detail string, no
 // ClaimReports takes up to limit reports that are due; they are this process's until the lease ends.
 func (s *Store) ClaimReports(ctx context.Context, limit int, lease time.Duration) ([]Report, error) {
 	var out []Report
-	err := s.do(ctx, 0, func(tx *Tx) error {
+	err := s.later(ctx, func(tx *Tx) error {
 		out = out[:0]
 		now := time.Now()
 		until, n, err := tx.claim("reports", limit, lease, now)
@@ -87,7 +87,7 @@ func (s *Store) ClaimReports(ctx context.Context, limit int, lease time.Duration
 // EndReport ends a report that was claimed: next zero means that it is done with (why empty: handed on; else given up),
 // otherwise it is due again then. ErrStale: the lease had run out.
 func (s *Store) EndReport(ctx context.Context, r *Report, next time.Time, why string) error {
-	return s.do(ctx, 0, func(tx *Tx) error {
+	return s.later(ctx, func(tx *Tx) error {
 		now := time.Now()
 		var done any
 		if next.IsZero() {

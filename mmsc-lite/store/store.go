@@ -84,6 +84,7 @@ type Store struct {
 	instance string
 	tag      int
 	ops      chan *op
+	lazy     chan *op      // bookkeeping
 	closing  chan struct{} // closed when writes are no longer taken
 	ended    chan struct{} // closed when the committers have ended
 	memory   budget
@@ -128,6 +129,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	}
 	s.opt.Tuning.fill(s.engine)
 	s.ops = make(chan *op, 4*s.opt.Tuning.Batch)
+	s.lazy = make(chan *op, 4*s.opt.Tuning.Batch)
 	s.memory.limit = s.opt.Tuning.Memory
 	s.Wake = Wakers{Delivery: newWaker(), CDR: newWaker(), Held: newWaker()}
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {

@@ -15,7 +15,7 @@ func (s *Store) Sweep(ctx context.Context) {
 	for _, step := range []func(*Tx, time.Time) (int64, error){(*Tx).purgeMessages, (*Tx).purgeSubmissions, (*Tx).purgeHeld} {
 		for ctx.Err() == nil {
 			var n int64
-			err := s.do(ctx, 0, func(tx *Tx) (err error) {
+			err := s.later(ctx, func(tx *Tx) (err error) {
 				n, err = step(tx, time.Now())
 				return err
 			})

@@ -52,7 +52,7 @@ func (s *Store) leaseEnd(t time.Time) int64 {
 // Claim takes up to limit recipients on whom work is due. Their leases run out by themselves when this process dies.
 func (s *Store) Claim(ctx context.Context, limit int, lease time.Duration) ([]Due, error) {
 	var out []Due
-	err := s.do(ctx, 0, func(tx *Tx) error {
+	err := s.later(ctx, func(tx *Tx) error {
 		out = out[:0]
 		until, n, err := tx.claim("recipients", limit, lease, time.Now())
 		if err != nil || n == 0 {
@@ -103,7 +103,7 @@ func (s *Store) NextDue(ctx context.Context) (time.Time, bool, error) {
 // Attempted ends a claim after a notification: handed on (why empty) or not. The recipient is due again at next. If its
 // state has changed meanwhile (the handset was faster than we) ErrStale is returned and nothing changes.
 func (s *Store) Attempted(ctx context.Context, d *Due, next time.Time, why string) error {
-	return s.do(ctx, 0, func(tx *Tx) error {
+	return s.later(ctx, func(tx *Tx) error {
 		now := time.Now()
 		state, what := d.State, "notification failed"
 		if why == "" {
@@ -127,7 +127,7 @@ func (s *Store) Attempted(ctx context.Context, d *Due, next time.Time, why strin
 
 // Postpone ends a claim without an attempt.
 func (s *Store) Postpone(ctx context.Context, d *Due, next time.Time) error {
-	return s.do(ctx, 0, func(tx *Tx) error {
+	return s.later(ctx, func(tx *Tx) error {
 		n, err := tx.exec(`UPDATE recipients SET due_at = $1, lease = '' WHERE id = $2 AND lease = $3 AND due_at = $4`,
 			due(next), d.Recipient.ID, s.instance, d.leaseUntil)
 		if err == nil && n == 0 {
@@ -162,7 +162,7 @@ func (s *Store) Defer(ctx context.Context, id ID, next time.Time, allowed bool) 
 // Fetched notes a complete GET: no notification follows, and at `retrieved` the recipient counts as having it, should it
 // not acknowledge before. Repeated GETs change nothing.
 func (s *Store) Fetched(ctx context.Context, id ID, retrieved time.Time) error {
-	return s.do(ctx, 0, func(tx *Tx) error {
+	return s.later(ctx, func(tx *Tx) error {
 		e, err := tx.load(id)
 		if err != nil {
 			return err
