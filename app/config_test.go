@@ -112,6 +112,7 @@ mmscs: [{name: a, url: "http://127.0.0.1:9001/"}, {name: b, url: "http://127.0.0
 		{"an answer that uses the deadline up", `["0.0.0.0:80"]`, `["0.0.0.0:80"], timeouts: {answer: 45s}`, "mm1.timeouts.answer: 45s"},
 		{"a fence without identity", `["0.0.0.0:80"]`, `["0.0.0.0:80"], identity: {trusted: []}`, "mm1.identity.trusted: no network is trusted"},
 		{"no fence", `["0.0.0.0:80"]`, `["0.0.0.0:80"], fence: {window: 0s}`, "mm1.fence.window: the duplicate fence is off"},
+		{"nowhere to fetch", "dns: {zones: [{name: mms.example.net, addresses: [192.0.2.1]}]}", "mmsc: {enabled: true}", "mmsc.url: with neither"},
 		{"a long TTL", "addresses: [192.0.2.1]", "ttl: 48h, addresses: [192.0.2.1]", "dns.zones[0].ttl: 48h0m0s"},
 		{"no address", "addresses: [192.0.2.1]", "addresses: []", "dns.zones[0].addresses: none"},
 		{"tcp probes", "detection: {probe: {type: mm1}}", "", "mmscs[1].probe.type: tcp sees only"},

@@ -31,6 +31,9 @@ func (c *Config) Warnings() []string {
 	if !c.ServesDNS() {
 		warn("dns.zones: none, so no DNS is served; handsets must find mm1.listen by other means")
 	}
+	if c.MMSC.Enabled && c.MMSC.URL == "" && c.PublicURL() == "" {
+		warn("mmsc.url: with neither mm1.url nor a zone, handsets can't be told where their messages are")
+	}
 	for i, z := range c.DNS.Zones {
 		switch {
 		case len(z.Addresses) == 0:
