@@ -48,6 +48,7 @@ func TestReplayFromFile(t *testing.T) {
 			if n := p.r.Metric("mmsrouter_proxy_replay_spilled_total"); n == 0 {
 				t.Error("nothing went to a file: the story tells of memory only")
 			}
+			p.r.Await("memory given back", func() bool { return p.r.Metric("mmsrouter_proxy_replay_memory_bytes") == 0 })
 			left, err := os.ReadDir(filepath.Join(p.r.Dir, "data", "uploads"))
 			if err != nil || len(left) > 0 {
 				t.Errorf("files are left: %v, %v", left, err)
@@ -88,12 +89,12 @@ func TestDetectionFromTraffic(t *testing.T) {
 	if s := r.State("mmsc-a"); s != "down" {
 		t.Errorf("mmsc-a is %s after it answered 404 to every message", s)
 	}
-	before := a.Counts().Heads
-	for i := range 10 {
+	// a probe may bring it back once: then it is out again after as many failures, and for long
+	for i := range 60 {
 		submit(t, h, fmt.Sprint("g", i), 1000)
 	}
-	if n := a.Counts().Heads - before; n > 0 {
-		t.Errorf("an ejected MMSC got %d messages", n)
+	if n := a.Counts().Heads; n > 12 {
+		t.Errorf("an MMSC that answers 404 got %d of 72 messages", n)
 	}
 	b.Behave(fakemmsc.Refuse(404))
 	for i := range 10 {
@@ -242,7 +243,7 @@ func terminate(ln net.Listener, to string) {
 
 // When every MMSC is down the embedded one takes over, if it is told to.
 func TestEmbeddedTakesOver(t *testing.T) {
-	for _, mode := range []string{"local"} {
+	for _, mode := range []string{"local", "hold"} {
 		t.Run(mode, func(t *testing.T) {
 			a := fake(t, "mmsc-a")
 			r := appliance.Start(t, appliance.Setup{MM1: []string{"when_all_down: " + mode}, Detection: appliance.Alert,
