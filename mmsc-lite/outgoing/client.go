@@ -5,12 +5,14 @@ import (
 	"compress/gzip"
 	"compress/zlib"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,7 +22,8 @@ const maxURL = 4096
 // Client makes guarded requests. It is safe for concurrent use.
 type Client struct {
 	guard   *Guard
-	http    *http.Client
+	tls     *tls.Config
+	http    atomic.Pointer[http.Client]
 	timeout time.Duration
 	maxBody int64
 }
@@ -53,7 +56,7 @@ func (c *Client) Release() {
 			break
 		}
 	}
-	c.http.CloseIdleConnections()
+	c.http.Load().CloseIdleConnections()
 }
 
 // Check says whether a URL can be asked for at all, without a look-up: for
@@ -191,7 +194,7 @@ func (c *Client) ask(ctx context.Context, method string, u *url.URL, header http
 		req.Header.Set("User-Agent", c.guard.agent)
 	}
 	req.Header.Set("Accept-Encoding", "gzip")
-	return c.http.Do(req)
+	return c.http.Load().Do(req)
 }
 
 // redirect gives the URL that an answer points to, checked; nil if it is no

@@ -85,8 +85,12 @@ func (g *Guard) Reload(c Config) error {
 	if err != nil {
 		return err
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.policy.Store(p)
-	g.Close()
+	for _, c := range g.clients {
+		c.http.Swap(g.connections(p, c.tls)).CloseIdleConnections() // also those that become idle later
+	}
 	return nil
 }
 
@@ -95,7 +99,7 @@ func (g *Guard) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, c := range g.clients {
-		c.http.CloseIdleConnections()
+		c.http.Load().CloseIdleConnections()
 	}
 }
 
@@ -109,27 +113,33 @@ type ClientOptions struct {
 // Client gives a client with connections of its own. Make one per peer or
 // purpose, not one per request, and Release it when the peer is gone.
 func (g *Guard) Client(o ClientOptions) *Client {
-	p := g.policy.Load()
-	c := &Client{guard: g, timeout: o.Timeout, maxBody: o.MaxBody}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := &Client{guard: g, tls: o.TLS.Clone(), timeout: o.Timeout, maxBody: o.MaxBody}
+	c.http.Store(g.connections(g.policy.Load(), c.tls))
+	g.clients = append(g.clients, c)
+	return c
+}
+
+// connections makes the pool of one client under one policy, so that a policy
+// that is replaced takes its connections with it.
+func (g *Guard) connections(p *policy, secrets *tls.Config) *http.Client {
 	t := &http.Transport{
 		Proxy:                  nil, // a proxy would resolve and dial in our place
 		DialContext:            g.dial,
-		TLSClientConfig:        o.TLS.Clone(),
+		TLSClientConfig:        secrets.Clone(),
 		TLSHandshakeTimeout:    p.Connect,
 		MaxIdleConnsPerHost:    p.Idle,
 		MaxIdleConns:           8 * p.Idle,
+		DisableKeepAlives:      p.Idle == 0,
 		MaxConnsPerHost:        p.Connections,
 		IdleConnTimeout:        30 * time.Second,
 		MaxResponseHeaderBytes: int64(p.MaxHeader),
 		DisableCompression:     true, // undone here, with a bound
 	}
-	c.http = &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error {
+	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse // followed here, with a check
 	}}
-	g.mu.Lock()
-	g.clients = append(g.clients, c)
-	g.mu.Unlock()
-	return c
 }
 
 // dial resolves, checks and connects; what it dials is what it has checked.
