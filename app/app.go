@@ -67,9 +67,14 @@ type App struct {
 }
 
 // New makes every room and binds every listener; nothing runs before Run. An error names the key that it
-// comes from.
-func New(o Options) (_ *App, err error) {
+// comes from, and then nothing is left bound.
+func New(o Options) (*App, error) {
 	if err := o.Config.Validate(); err != nil {
+		return nil, err
+	}
+	c := o.Config
+	lv, err := c.Log.level()
+	if err != nil {
 		return nil, err
 	}
 	if o.LogTo == nil {
@@ -77,66 +82,64 @@ func New(o Options) (_ *App, err error) {
 	}
 	a := &App{file: o.File, version: o.Version, started: time.Now(), reg: prometheus.NewRegistry(), ask: make(chan struct{})}
 	a.now, a.endNow = context.WithCancel(context.Background())
-	c := o.Config
 	a.cfg.Store(&c)
-	lv, err := c.Log.level()
-	if err != nil {
-		return nil, err
-	}
 	a.level.Set(lv)
 	a.log = newLog(o.LogTo, c.Log.Format, &a.level).With("node", c.Node.Name)
 	own := prometheus.WrapRegistererWithPrefix("mmsrouter_", a.reg)
 	own.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.m = newMetrics(a.reg, o.Version)
 	a.board = router.NewBoard(uint64(a.started.Unix()))
-
 	a.forwarder = forwarder{config: a.cfg.Load, board: a.board, results: a.m.held}
 
 	var undo []func()
-	defer func() {
-		if err != nil {
-			for i := len(undo) - 1; i >= 0; i-- {
-				undo[i]()
-			}
+	if err := a.makeRooms(&c, &undo); err != nil {
+		for i := len(undo) - 1; i >= 0; i-- {
+			undo[i]()
 		}
-	}()
-	if err := a.makeStore(&c); err != nil {
-		return nil, err
-	}
-	if a.mmsc != nil {
-		undo = append(undo, func() { _ = a.mmsc.Close() }) // the error that led here is the one to tell
-	}
-	set, err := a.compose(&c)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.board.Configure(set.targets, set.zones, set.table); err != nil {
-		return nil, err
-	}
-	if a.checker, err = healthcheck.New(healthcheck.Options{Config: c.Detection, Targets: set.watched, Board: a.board,
-		Metrics: a.reg, Log: a.room("healthcheck")}); err != nil {
-		return nil, err
-	}
-	if a.admin, err = a.makeAdmin(&c); err != nil {
-		return nil, err
-	}
-	undo = append(undo, func() { _ = a.admin.Close() }) // the error that led here is the one to tell
-	if c.ServesDNS() {
-		if a.dns, err = dnsserver.New(dnsserver.Options{Config: c.DNS, Board: a.board, Version: o.Version,
-			NodeName: c.Node.Name, Metrics: a.reg, Log: a.room("dns")}); err != nil {
-			return nil, err
-		}
-		undo = append(undo, a.dns.Close)
-	}
-	po := proxy.Options{Config: c.MM1, Upstreams: set.upstreams, Board: a.board, Node: c.Node.Name,
-		TempDir: a.tempDir(&c), Ready: a.checker.Ready(), Observe: a.checker.Observe, Metrics: a.reg, Log: a.room("proxy")}
-	if a.mmsc != nil {
-		po.Hold = a.hold
-	}
-	if a.mm1, err = proxy.New(po); err != nil {
+		a.endNow()
 		return nil, err
 	}
 	return a, nil
+}
+
+// makeRooms makes the rooms in the order in which they need each other. What has to be undone if a later one
+// fails is put on undo; the proxy comes last and has nothing to undo.
+func (a *App) makeRooms(c *Config, undo *[]func()) error {
+	if err := a.makeStore(c); err != nil {
+		return err
+	}
+	if a.mmsc != nil {
+		*undo = append(*undo, func() { _ = a.mmsc.Close() }) // the error that led here is the one to tell
+	}
+	set, err := a.compose(c)
+	if err != nil {
+		return err
+	}
+	if err := a.board.Configure(set.targets, set.zones, set.table); err != nil {
+		return err
+	}
+	if a.checker, err = healthcheck.New(healthcheck.Options{Config: c.Detection, Targets: set.watched, Board: a.board,
+		Metrics: a.reg, Log: a.room("healthcheck")}); err != nil {
+		return err
+	}
+	if a.admin, err = a.makeAdmin(c); err != nil {
+		return err
+	}
+	*undo = append(*undo, func() { _ = a.admin.Close() }) // the error that led here is the one to tell
+	if c.ServesDNS() {
+		if a.dns, err = dnsserver.New(dnsserver.Options{Config: c.DNS, Board: a.board, Version: a.version,
+			NodeName: c.Node.Name, Metrics: a.reg, Log: a.room("dns")}); err != nil {
+			return err
+		}
+		*undo = append(*undo, a.dns.Close)
+	}
+	po := proxy.Options{Config: c.MM1, Upstreams: set.upstreams, Board: a.board, Node: c.Node.Name, TempDir: a.tempDir(c),
+		Ready: a.checker.Ready(), Observe: a.checker.Observe, Metrics: a.reg, Log: a.room("proxy")}
+	if a.mmsc != nil {
+		po.Hold = a.hold
+	}
+	a.mm1, err = proxy.New(po)
+	return err
 }
 
 func (a *App) room(name string) *slog.Logger { return a.log.With("room", name) }
