@@ -70,7 +70,10 @@ func (h *handler) examine(q *query) (rcode int, done bool) {
 		return dns.RcodeFormatError, true
 	}
 	if n := len(q.msg.Extra); n > 0 {
-		if _, ok := q.msg.Extra[n-1].(*dns.TSIG); ok {
+		if t, ok := q.msg.Extra[n-1].(*dns.TSIG); ok {
+			if t.Algorithm == "" {
+				return dns.RcodeFormatError, true // an empty record, which the parser lets pass
+			}
 			return dns.RcodeNotAuth, true // we hold no keys (RFC 8945, 5.2)
 		}
 	}
