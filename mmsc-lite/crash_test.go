@@ -227,6 +227,7 @@ func rounds(short, long int) int {
 
 // TestKilled kills an MMSC at random moments under load, again and again on one data folder.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l := newLedger(func(n int) int { return []int{200, 30_000, 130_000}[n%3] })
 	for range rounds(6, 200) {
@@ -248,6 +249,7 @@ func TestKilled(t *testing.T) {
 
 // TestPostgresKilled kills the database server under load, again and again.
 func TestPostgresKilled(t *testing.T) {
+	t.Parallel()
 	cluster := pgtest.Own(t)
 	database, err := cluster.Database(t.Context())
 	if err != nil {

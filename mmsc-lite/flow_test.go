@@ -16,6 +16,7 @@ import (
 	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/delivery"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/store"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/store/pgtest"
 )
 
 const (
@@ -411,7 +412,7 @@ func TestMbox(t *testing.T) {
 }
 
 func TestCDRs(t *testing.T) {
-	dir := t.TempDir()
+	dir := pgtest.TempDir(t)
 	finish := func(n int) {
 		l := newLab(t, func(o *mmsc.Options) { o.DataDir = dir; o.Config.CDR.Format = []string{"json", "csv"} })
 		for range n {

@@ -17,6 +17,7 @@ import (
 	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/delivery"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/store"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/store/pgtest"
 )
 
 // lab is an MMSC that runs, with a client on its door and a carrier that keeps what it is given.
@@ -73,7 +74,7 @@ func (l *lab) quiet() {
 func newLab(t *testing.T, change func(*mmsc.Options)) *lab {
 	t.Helper()
 	l := &lab{t: t, pushes: make(chan *delivery.Push, 10_000)}
-	opt := mmsc.Options{Config: mmsc.DefaultConfig(), DataDir: t.TempDir(), NodeName: "r1", URL: "http://mms.example.net", Notifier: l}
+	opt := mmsc.Options{Config: mmsc.DefaultConfig(), DataDir: pgtest.TempDir(t), NodeName: "r1", URL: "http://mms.example.net", Notifier: l}
 	if change != nil {
 		change(&opt)
 	}

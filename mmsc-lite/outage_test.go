@@ -22,6 +22,7 @@ type mmscOptions = mmsc.Options
 
 // TestDiskFull fills a real disk, a small one of its own.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	disk := t.TempDir()
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=6m"); err != nil {
 		t.Skipf("no small disk to fill: mount tmpfs: %v", err)
@@ -96,6 +97,7 @@ func TestDiskFull(t *testing.T) {
 
 // TestDatabaseGone takes the database server away.
 func TestDatabaseGone(t *testing.T) {
+	t.Parallel()
 	cluster := pgtest.Own(t)
 	database, err := cluster.Database(t.Context())
 	if err != nil {

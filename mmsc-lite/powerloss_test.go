@@ -193,6 +193,7 @@ func (d disk) write(t *testing.T) string {
 }
 
 func TestPowerLoss(t *testing.T) {
+	t.Parallel()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip("strace is not installed: no record of what was written and synced")

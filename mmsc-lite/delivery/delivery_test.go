@@ -154,7 +154,7 @@ func addresses(n int) (all []string) {
 
 func TestEachOnce(t *testing.T) {
 	c := newCarrier()
-	n := start(t, "", t.TempDir(), c, func(c *delivery.Config) { c.Workers = 3 })
+	n := start(t, "", pgtest.TempDir(t), c, func(c *delivery.Config) { c.Workers = 3 })
 	n.submit(t, time.Hour, addresses(50)...)
 	c.wait(t, 50)
 	n.stop()
@@ -168,7 +168,7 @@ func TestEachOnce(t *testing.T) {
 func TestTwoNodes(t *testing.T) {
 	dsn := pgtest.DSN(t)
 	c := newCarrier()
-	a, b := start(t, dsn, t.TempDir(), c, nil), start(t, dsn, t.TempDir(), c, nil)
+	a, b := start(t, dsn, pgtest.TempDir(t), c, nil), start(t, dsn, pgtest.TempDir(t), c, nil)
 	const each = 40
 	for i, addr := range addresses(2 * each) {
 		[]*node{a, b}[i%2].submit(t, time.Hour, addr)
@@ -186,7 +186,7 @@ func TestTwoNodes(t *testing.T) {
 func TestRetryAndExpiry(t *testing.T) {
 	c := newCarrier()
 	c.fail = 3
-	n := start(t, "", t.TempDir(), c, func(c *delivery.Config) { c.RetryFirst, c.RetryMax = 10*time.Millisecond, 40*time.Millisecond })
+	n := start(t, "", pgtest.TempDir(t), c, func(c *delivery.Config) { c.RetryFirst, c.RetryMax = 10*time.Millisecond, 40*time.Millisecond })
 	got := n.submit(t, 2*time.Second, "+46700000001")
 	c.wait(t, 4)
 	n.await(t, got.Recipients[0], store.Notified)
@@ -195,7 +195,7 @@ func TestRetryAndExpiry(t *testing.T) {
 
 func TestFetchedBecomesRetrieved(t *testing.T) {
 	c := newCarrier()
-	n := start(t, "", t.TempDir(), c, nil)
+	n := start(t, "", pgtest.TempDir(t), c, nil)
 	got := n.submit(t, time.Hour, "+46700000001")
 	c.wait(t, 1)
 	if err := n.Fetched(t.Context(), got.Recipients[0].ID, time.Now().Add(50*time.Millisecond)); err != nil {

@@ -16,7 +16,7 @@ func TestPostgres(t *testing.T) {
 }
 
 func openPostgres(t *testing.T, tune store.Tuning) (*store.Store, func() *store.Store) {
-	dsn, dir := pgtest.DSN(t), t.TempDir()
+	dsn, dir := pgtest.DSN(t), pgtest.TempDir(t)
 	reopen := func() *store.Store {
 		t.Helper()
 		s, err := store.Open(t.Context(), store.Options{Dir: dir, Database: dsn, Node: "r1", Tuning: tune})

@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/store"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/store/pgtest"
 )
 
 // opener makes a store on a fresh database; reopen makes another on the same one.
 type opener func(t *testing.T, tune store.Tuning) (s *store.Store, reopen func() *store.Store)
 
 func openSQLite(t *testing.T, tune store.Tuning) (*store.Store, func() *store.Store) {
-	dir := t.TempDir()
+	dir := pgtest.TempDir(t)
 	reopen := func() *store.Store {
 		t.Helper()
 		s, err := store.Open(t.Context(), store.Options{Dir: dir, Node: "r1", Tuning: tune})

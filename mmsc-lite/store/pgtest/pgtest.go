@@ -59,7 +59,7 @@ func Main(m *testing.M) int {
 // DSN gives the address of a fresh database in the cluster that the tests of this process share.
 func DSN(t testing.TB) string {
 	t.Helper()
-	shared.once.Do(func() { shared.c, shared.err = Start() })
+	shared.once.Do(func() { shared.c, shared.err = Start(FastDir()) })
 	if errors.Is(shared.err, errAbsent) {
 		t.Skip(shared.err)
 	}
@@ -76,7 +76,7 @@ func DSN(t testing.TB) string {
 // Own starts a cluster for one test, which may stop and kill it.
 func Own(t testing.TB) *Cluster {
 	t.Helper()
-	c, err := Start()
+	c, err := Start("")
 	if errors.Is(err, errAbsent) {
 		t.Skip(err)
 	}
@@ -91,14 +91,40 @@ func Own(t testing.TB) *Cluster {
 	return c
 }
 
-// Start makes a cluster and starts its server.
-func Start() (*Cluster, error) {
+// FastDir gives a folder for databases whose durability a test does not look at: in memory where the system has plenty, else
+// "" for the usual temporary folder.
+func FastDir() string {
+	const dir, plenty = "/dev/shm", 1 << 30
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil || int64(fs.Bavail)*fs.Bsize < plenty {
+		return ""
+	}
+	return dir
+}
+
+// TempDir is t.TempDir in FastDir.
+func TempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(FastDir(), "mmsc-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// Start makes a cluster in a folder of base ("" for the usual temporary folder) and starts its server.
+func Start(base string) (*Cluster, error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
 	}
 	// The path of a socket has at most 107 octets, so no t.TempDir.
-	dir, err := os.MkdirTemp("", "pg")
+	dir, err := os.MkdirTemp(base, "pg")
 	if err != nil {
 		return nil, err
 	}
