@@ -14,19 +14,14 @@ type outbox struct {
 	segments bool // the kernel can do it
 	failures int  // groups in a row that it would not send
 
-	groups [batchSize]group
-	n      int
-	slots  [2 * batchSize]uint8 // by a hash of the client: its newest group, plus one; 0: none
-	next   [batchSize]uint8     // the answer behind an answer in its group
-	lens   [batchSize]uint16
-	hdr    unix.Msghdr
-	iovs   [maxSegments]unix.Iovec
-
-	// Where flush has stopped: at a group, or within one that goes one by one.
-	at      int
-	member  uint8
-	left    uint8
-	handler *handler
+	groups  [batchSize]group
+	n       int
+	slots   [2 * batchSize]uint8 // by a hash of the client: its newest group, plus one; 0: none
+	next    [batchSize]uint8     // the answer behind an answer in its group
+	lens    [batchSize]uint16
+	hdrs    [batchSize]mmsghdr
+	iovs    [batchSize]unix.Iovec
+	pending []mmsghdr // what the next system call sends
 }
 
 // group is a run of answers to one client.
@@ -101,109 +96,91 @@ func (u *udpSocket) sameClient(i, j int) bool {
 
 // send sends what is in the outbox.
 func (u *udpSocket) send(h *handler) {
-	u.out.at, u.out.left, u.out.handler = 0, 0, h
-	if u.out.n > 0 {
-		_ = u.raw.Write(u.transmit) // it fails when the socket is closed: Run is ending
+	o := &u.out
+	iov := 0
+	for k := range o.n {
+		g := &o.groups[k]
+		o.header(u, k, int(g.first))
+		o.hdrs[k].hdr.Iov = &o.iovs[iov]
+		o.hdrs[k].hdr.SetIovlen(int(g.n))
+		i := g.first
+		for range g.n {
+			o.iovs[iov].Base = &u.bufs[int(i)*slotSize]
+			o.iovs[iov].SetLen(int(o.lens[i]))
+			iov++
+			i = o.next[i]
+		}
+		if g.n > 1 {
+			o.cut(u, k, int(g.first))
+		}
+	}
+	for k := 0; k < o.n; {
+		o.pending = o.hdrs[k:o.n]
+		if u.raw.Write(u.transmit) != nil {
+			return // closed: Run is ending
+		}
+		if u.err == nil {
+			h.count.sends.Add(uint64(u.got))
+			for range max(u.got, 1) {
+				if o.groups[k].n > 1 {
+					o.failures = 0
+				}
+				k++
+			}
+			continue
+		}
+		// The first one is the culprit: no route, a firewall, or a group on a path that can't cut it.
+		if g := o.groups[k]; g.n > 1 {
+			if o.failures++; o.failures >= maxFailures {
+				o.segments = false
+				h.s.log.Info("answers go one by one: the system will not cut datagrams on this path", "socket", u.conn.LocalAddr(), "error", u.err)
+			}
+			u.sendOneByOne(h, k, g)
+		} else {
+			h.count.sendFail.Add(1)
+		}
+		k++
 	}
 }
 
-// flush sends from where it stopped; false means that the socket's buffer is full and it wants to be called again.
-func (o *outbox) flush(u *udpSocket, fd uintptr) bool {
-	for o.at < o.n {
-		g := &o.groups[o.at]
-		if g.n > 1 && o.left == 0 {
-			switch err := o.sendGroup(u, fd, g); err {
-			case 0:
-				o.failures = 0
-				o.handler.count.sends.Add(1)
-				o.at++
-				continue
-			case unix.EAGAIN:
-				return false
-			default:
-				o.refused(u, err)
-				o.member, o.left = g.first, g.n
-			}
-		}
-		if o.left == 0 {
-			o.member, o.left = g.first, 1
-		}
-		for ; o.left > 0; o.left, o.member = o.left-1, o.next[o.member] {
-			err := o.sendOne(u, fd, int(o.member))
-			if err == unix.EAGAIN {
-				return false
-			}
-			if o.handler.count.sends.Add(1); err != 0 { // no route, a firewall
-				o.handler.count.sendFail.Add(1)
-			}
-		}
-		o.at++
-	}
-	return true
-}
-
-// refused notes that the system would not send a group: it goes one by one. After a few of them so do all.
-func (o *outbox) refused(u *udpSocket, err unix.Errno) {
-	if o.failures++; o.failures >= maxFailures {
-		o.segments = false
-		o.handler.s.log.Info("answers go one by one: the system will not cut datagrams on this path", "socket", u.conn.LocalAddr(), "error", err)
-	}
-}
-
-// sendOne sends one answer. Where sendto does, it is cheaper than any call that takes a structure.
-func (o *outbox) sendOne(u *udpSocket, fd uintptr, i int) unix.Errno {
+// header addresses datagram k like the query i came.
+func (o *outbox) header(u *udpSocket, k, i int) {
+	h := &o.hdrs[k].hdr
+	h.Name, h.Namelen = u.hdrs[i].hdr.Name, u.hdrs[i].hdr.Namelen
+	h.Control = nil
+	h.SetControllen(0)
 	if u.any {
-		o.header(u, i)
-		o.iovs[0].Base = &u.bufs[i*slotSize]
-		o.iovs[0].SetLen(int(o.lens[i]))
-		o.hdr.SetIovlen(1)
-		return sendmsg(fd, &o.hdr)
-	}
-	for {
-		_, _, e := unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&u.bufs[i*slotSize])), uintptr(o.lens[i]), unix.MSG_DONTWAIT,
-			uintptr(unsafe.Pointer(&u.addr[i])), uintptr(u.hdrs[i].hdr.Namelen))
-		if e != unix.EINTR {
-			return e
-		}
+		h.Control, h.Controllen = u.hdrs[i].hdr.Control, u.hdrs[i].hdr.Controllen
 	}
 }
 
-// sendGroup sends the answers of a group as one datagram that the kernel cuts into pieces as long as the first.
-func (o *outbox) sendGroup(u *udpSocket, fd uintptr, g *group) unix.Errno {
-	for k, i := 0, g.first; k < int(g.n); k, i = k+1, o.next[i] {
-		o.iovs[k].Base = &u.bufs[int(i)*slotSize]
-		o.iovs[k].SetLen(int(o.lens[i]))
-	}
-	i := int(g.first)
-	o.header(u, i)
-	o.hdr.SetIovlen(int(g.n))
-	at := int(o.hdr.Controllen)
+// cut tells the kernel to cut datagram k into answers as long as answer i.
+func (o *outbox) cut(u *udpSocket, k, i int) {
+	h := &o.hdrs[k].hdr
+	at := int(h.Controllen)
 	c := (*unix.Cmsghdr)(unsafe.Pointer(&u.ctl[i][at]))
 	c.Level, c.Type = unix.SOL_UDP, unix.UDP_SEGMENT
 	c.SetLen(unix.CmsgLen(2))
 	*(*uint16)(unsafe.Pointer(&u.ctl[i][at+unix.CmsgLen(0)])) = o.lens[i]
-	o.hdr.Control = &u.ctl[i][0]
-	o.hdr.SetControllen(at + unix.CmsgSpace(2))
-	return sendmsg(fd, &o.hdr)
+	h.Control = &u.ctl[i][0]
+	h.SetControllen(at + unix.CmsgSpace(2))
 }
 
-// header addresses the datagram like query i came.
-func (o *outbox) header(u *udpSocket, i int) {
-	in := &u.hdrs[i].hdr
-	o.hdr.Name, o.hdr.Namelen = in.Name, in.Namelen
-	o.hdr.Iov = &o.iovs[0]
-	o.hdr.Control = nil
-	o.hdr.SetControllen(0)
-	if u.any {
-		o.hdr.Control, o.hdr.Controllen = in.Control, in.Controllen
-	}
-}
-
-func sendmsg(fd uintptr, h *unix.Msghdr) unix.Errno {
-	for {
-		_, _, e := unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(h)), unix.MSG_DONTWAIT)
-		if e != unix.EINTR {
-			return e
+// sendOneByOne sends the answers of a group that did not go as one.
+func (u *udpSocket) sendOneByOne(h *handler, k int, g group) {
+	o := &u.out
+	hdr := &o.hdrs[k].hdr
+	o.header(u, k, int(g.first))
+	hdr.SetIovlen(1)
+	o.pending = o.hdrs[k : k+1]
+	for i, left := g.first, g.n; left > 0; i, left = o.next[i], left-1 {
+		hdr.Iov = &u.iovs[i]
+		u.iovs[i].SetLen(int(o.lens[i]))
+		if u.raw.Write(u.transmit) != nil {
+			return // closed: Run is ending
+		}
+		if h.count.sends.Add(1); u.err != nil {
+			h.count.sendFail.Add(1)
 		}
 	}
 }

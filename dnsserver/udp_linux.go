@@ -74,7 +74,7 @@ type mmsghdr struct {
 type batch struct {
 	raw      syscall.RawConn
 	got      int
-	err      unix.Errno
+	err      error
 	receive  func(fd uintptr) bool
 	transmit func(fd uintptr) bool
 
@@ -111,14 +111,13 @@ func (u *udpSocket) prepare() error {
 	}
 	// Made once: a closure for each batch would be an allocation.
 	u.receive = func(fd uintptr) bool {
-		if u.any {
-			u.got, u.err = u.recvmmsg(fd)
-		} else {
-			u.got, u.err = u.recvfrom(fd)
-		}
+		u.got, u.err = mmsg(unix.SYS_RECVMMSG, fd, u.hdrs[:])
 		return u.err != unix.EAGAIN
 	}
-	u.transmit = func(fd uintptr) bool { return u.out.flush(u, fd) }
+	u.transmit = func(fd uintptr) bool {
+		u.got, u.err = mmsg(unix.SYS_SENDMMSG, fd, u.out.pending)
+		return u.err != unix.EAGAIN
+	}
 	return control(raw, func(fd int) error {
 		// A kernel before 4.18 doesn't know it: then each answer is sent by itself.
 		u.out.segments = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT, 0) == nil
@@ -138,32 +137,18 @@ func packetInfo(fd int) error {
 	return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 }
 
-// recvfrom takes what has come, up to a batch, one by one: that is cheaper than recvmmsg, which copies structures in and out.
-// None of these calls tells the scheduler: they do not block.
-func (u *udpSocket) recvfrom(fd uintptr) (int, unix.Errno) {
-	for i := 0; i < batchSize; {
-		n, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&u.bufs[i*slotSize])), slotSize, unix.MSG_DONTWAIT|unix.MSG_TRUNC,
-			uintptr(unsafe.Pointer(&u.addr[i])), uintptr(unsafe.Pointer(&u.hdrs[i].hdr.Namelen)))
-		switch {
-		case e == unix.EINTR:
-		case e != 0 && i > 0:
-			return i, 0
-		case e != 0:
-			return 0, e
-		default:
-			u.hdrs[i].n = uint32(n) // the whole length, although a larger one is cut
-			i++
-		}
-	}
-	return batchSize, 0
-}
-
-// recvmmsg does the same where the local address of each datagram is needed.
-func (u *udpSocket) recvmmsg(fd uintptr) (int, unix.Errno) {
+// mmsg calls recvmmsg or sendmmsg without waiting. The call does not tell the scheduler: it does not block.
+func mmsg(call, fd uintptr, hdrs []mmsghdr) (int, error) {
 	for {
-		n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&u.hdrs[0])), batchSize, unix.MSG_DONTWAIT|unix.MSG_TRUNC, 0, 0)
-		if e != unix.EINTR {
-			return int(n), e
+		n, _, e := unix.RawSyscall6(call, fd, uintptr(unsafe.Pointer(&hdrs[0])), uintptr(len(hdrs)), unix.MSG_DONTWAIT, 0, 0)
+		switch e {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return 0, unix.EAGAIN
+		default:
+			return 0, e
 		}
 	}
 }
@@ -194,7 +179,7 @@ func (u *udpSocket) serve(ctx context.Context, s *Server) error {
 			}
 			return fmt.Errorf("dns: %s: %w", u.conn.LocalAddr(), err)
 		}
-		if u.err != 0 {
+		if u.err != nil {
 			continue // an earlier answer could not be delivered; the error is spent
 		}
 		h.refresh()
@@ -206,7 +191,7 @@ func (u *udpSocket) serve(ctx context.Context, s *Server) error {
 func (u *udpSocket) answer(h *handler, n int) {
 	u.out.reset()
 	for i := range n {
-		if u.hdrs[i].n > slotSize {
+		if u.hdrs[i].hdr.Flags&unix.MSG_TRUNC != 0 {
 			continue // larger than any query
 		}
 		slot := u.bufs[i*slotSize : (i+1)*slotSize : (i+1)*slotSize]
