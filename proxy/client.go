@@ -18,6 +18,7 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/proxy/replay"
 	"github.com/mmsrouter/mmsrouter/proxy/wire"
+	"github.com/mmsrouter/mmsrouter/router"
 )
 
 // client is one client connection and the request on it.
@@ -35,6 +36,11 @@ type client struct {
 	later []byte // octets that came behind the request under way
 	req   wire.Request
 	x     exchange
+	known struct { // a host that was found to be ours, and by what
+		host []byte
+		set  *settings
+		snap *router.Snapshot
+	}
 
 	abort   func()                 // abortUpload, made once
 	waiting atomic.Bool            // idle between requests

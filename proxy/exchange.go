@@ -241,8 +241,13 @@ func (x *exchange) look() {
 func (x *exchange) describe() {
 	r := &x.route
 	r.Get, r.PDU = x.get, x.pdu.Type
-	r.Host = hostOnly(string(x.host))
-	r.Path = string(x.target)
+	owned := x.get || x.pdu.Type != mms.MSendReq && x.pdu.Type.Known()
+	if owned { // who holds a message may be told by the host
+		r.Host = hostOnly(string(x.host))
+	}
+	if r.Path = "/"; len(x.target) > 1 {
+		r.Path = string(x.target)
+	}
 	if i := strings.IndexByte(r.Path, '?'); i >= 0 {
 		r.Path, r.Query = r.Path[:i], r.Path[i+1:]
 	}
@@ -273,7 +278,7 @@ func (x *exchange) describe() {
 		x.sender = x.identity // the network's word goes before the phone's
 	}
 	r.Subscriber, r.Sender = x.identity, x.sender
-	if x.get || x.pdu.Type != mms.MSendReq && x.pdu.Type.Known() {
+	if owned {
 		r.Learned = x.p.shared.FindAny(x.start, ownerKeys(r.Host, string(x.target), x.identity, x.pdu.TransactionID, x.pdu.MessageID)...)
 	}
 }

@@ -21,10 +21,10 @@ func (x *exchange) judge(a *answer) (Phase, string) {
 	if x.get {
 		return x.judgeRetrieve(a)
 	}
-	words := "HTTP " + strconv.Itoa(a.resp.Status)
 	if conf, ok := x.pdu.Type.Conf(); ok {
-		return x.judgeConf(a, conf, words)
+		return x.judgeConf(a, conf)
 	}
+	words := "HTTP " + strconv.Itoa(a.resp.Status)
 	if x.pdu.Type.Indication() {
 		return x.judgeIndication(a, words)
 	}
@@ -57,13 +57,13 @@ func absentStatus(s int) bool {
 }
 
 // judgeConf judges the answer to a PDU that has a .conf.
-func (x *exchange) judgeConf(a *answer, conf mms.Type, words string) (Phase, string) {
+func (x *exchange) judgeConf(a *answer, conf mms.Type) (Phase, string) {
 	send := x.pdu.Type == mms.MSendReq
 	ours := len(x.pdu.TransactionID) == 0 || bytes.Equal(a.pdu.TransactionID, x.pdu.TransactionID)
 	// an MMSC that does not know the PDU answers M-Send.conf with Error-unsupported-message
 	if a.done && a.state != mms.Garbage && ours && (a.pdu.Type == conf || a.pdu.Type == mms.MSendConf) && (a.pdu.HasResponse || a.pdu.HasStore) {
 		status, class := a.pdu.Response, mms.ResponseClass(a.pdu.Response)
-		words = status.String()
+		words := status.String()
 		if !a.pdu.HasResponse {
 			class, words = mms.StoreClass(a.pdu.Store), a.pdu.Store.StoreString()
 		}
@@ -77,6 +77,7 @@ func (x *exchange) judgeConf(a *answer, conf mms.Type, words string) (Phase, str
 		}
 		return PhaseAnswered, words
 	}
+	words := "HTTP " + strconv.Itoa(a.resp.Status)
 	switch s := a.resp.Status; {
 	case refusedStatus(s):
 		return PhaseRefused, words

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/mms"
 	"github.com/mmsrouter/mmsrouter/proxy/wire"
+	"github.com/mmsrouter/mmsrouter/router"
 )
 
 // parseTarget splits the request target into host and path. An absolute-form target's authority goes before
@@ -97,6 +98,10 @@ func (x *exchange) ours() bool {
 	if len(x.host) == 0 {
 		return x.cl.req.Minor == 0 // HTTP/1.0 without Host: it reached our address
 	}
+	cl, snap := x.cl, x.p.opt.Board.Load()
+	if !relay && cl.known.set == x.set && cl.known.snap == snap && bytes.Equal(cl.known.host, x.host) {
+		return true // as the last time on this connection
+	}
 	host, port, ok := splitHost(string(x.host))
 	if !ok {
 		return false
@@ -105,18 +110,22 @@ func (x *exchange) ours() bool {
 		x.relay = x.get
 		return x.get
 	}
-	if x.set.hosts[host+":"+port] || x.set.hosts[host] && x.ourPort(port) {
-		return true
-	}
-	if !x.ourPort(port) {
+	if !x.set.hosts[host+":"+port] && !(x.ourPort(port) && x.ourName(snap, host)) {
 		return false
 	}
-	snap := x.p.opt.Board.Load()
-	addr, aerr := netip.ParseAddr(host)
-	if aerr == nil && addr.Unmap() == x.cl.local.Addr() {
+	cl.known.set, cl.known.snap = x.set, snap
+	cl.known.host = append(cl.known.host[:0], x.host...)
+	return true
+}
+
+// ourName says whether a host without its port is ours.
+func (x *exchange) ourName(snap *router.Snapshot, host string) bool {
+	local := x.cl.local.Addr()
+	if x.set.hosts[host] || host == "localhost" && local.IsLoopback() {
 		return true
 	}
-	if host == "localhost" && x.cl.local.Addr().IsLoopback() {
+	addr, aerr := netip.ParseAddr(host)
+	if aerr == nil && addr.Unmap() == local {
 		return true
 	}
 	for i := range snap.Zones {
@@ -124,11 +133,12 @@ func (x *exchange) ours() bool {
 		if host == z.Name || strings.HasSuffix(host, z.Name) && host[len(host)-len(z.Name)-1] == '.' {
 			return true
 		}
-		if aerr == nil {
-			for _, a := range z.Addresses {
-				if a.IP == addr.Unmap() {
-					return true
-				}
+		if aerr != nil {
+			continue
+		}
+		for _, a := range z.Addresses {
+			if a.IP == addr.Unmap() {
+				return true
 			}
 		}
 	}

@@ -55,9 +55,11 @@ func (x *exchange) begin(digest bool) {
 
 // fail turns a reading error into an uploadError that sticks.
 func (x *exchange) fail(err error) {
+	if err == nil || x.broken != nil {
+		return
+	}
 	var we *wire.Error
 	switch {
-	case err == nil || x.broken != nil:
 	case errors.Is(err, replay.ErrTooLarge):
 		x.broken = &uploadError{413, err}
 	case errors.As(err, &we):
