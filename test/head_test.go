@@ -312,7 +312,7 @@ func TestCorpus(t *testing.T) {
 
 // A client that is slow with its head, or goes away in the middle, costs nobody else anything.
 func TestClientsThatFail(t *testing.T) {
-	p := newPair(t, "timeouts: {head: 300ms, body: 300ms}")
+	p := newPair(t, "timeouts: {head: 300ms, body: 300ms, linger: 300ms}")
 	slow, err := net.Dial("tcp", p.r.MM1)
 	if err != nil {
 		t.Fatal(err)
