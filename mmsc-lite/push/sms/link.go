@@ -154,7 +154,8 @@ func (l *link) slow(now time.Time) time.Duration {
 	l.until, l.calm = now.Add(l.pause), now.Add(l.pause+calmTime)
 	if since := now.Sub(l.counted); since > 0 {
 		lately := float64(l.taken) / since.Seconds()
-		l.pace.SetLimit(rate.Limit(max(1, min(float64(l.most()), 0.7*lately))))
+		floor := float64(l.client.opt.Config.Window) / 2 // a second: enough to find out when it takes more again
+		l.pace.SetLimit(rate.Limit(min(float64(l.most()), max(floor, 0.7*lately))))
 	}
 	l.taken, l.counted = 0, now
 	return l.pause
@@ -177,7 +178,14 @@ func (l *link) took(now time.Time, coding byte) {
 		l.pace.SetLimit(most)
 		return
 	}
-	l.pace.SetLimit(min(most, l.pace.Limit()*1.002))
+	l.pace.SetLimit(min(most, l.pace.Limit()*1.01))
+}
+
+// try sets the data_coding of what comes next.
+func (l *link) try(code byte) {
+	l.mu.Lock()
+	l.coding = code
+	l.mu.Unlock()
 }
 
 func (l *link) most() rate.Limit {

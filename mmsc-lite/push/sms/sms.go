@@ -194,12 +194,11 @@ func (c *Client) Send(ctx context.Context, m Message) (Sent, error) {
 			s.end(errors.New("the SMSC says that we are not bound: " + status.String()))
 		case smpp.Unsuited:
 			if code != 4 {
-				l.mu.Lock()
-				l.coding = 4
-				l.mu.Unlock()
+				l.try(4)
 				last = fail
 				continue
 			}
+			l.try(byte(c.opt.Config.DataCoding)) // that was not the reason
 		}
 		if fail.Final || ctx.Err() != nil {
 			return Sent{}, fail
