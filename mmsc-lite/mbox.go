@@ -431,5 +431,5 @@ func (m *MMSC) retrieveBox(w http.ResponseWriter, r *http.Request, ref store.Ref
 	}
 	head = append(appendDate(head, b.StoredAt), b.Head...)
 	head = append(head, byte(mms.FieldMMState), b.MMState)
-	m.deliver(w, r, &Retrieval{Head: append(append(head, byte(mms.FieldContentType)), b.ContentType...), size: b.Size, write: b.Write})
+	m.deliver(w, r, &Retrieval{Head: appendBody(head, b.ContentType, b.Size), size: b.Size, write: b.Write})
 }

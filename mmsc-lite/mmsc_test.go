@@ -183,6 +183,20 @@ func TestSendAndRetrieve(t *testing.T) {
 	}
 }
 
+func TestSinglePartIsWrapped(t *testing.T) {
+	l := newLab(t, nil)
+	req := append(pdu(0x8C, 0x80, 0x98, "T", 0x8D, 0x92, 0x89, 1, 0x81, 0x97, "+46700000002", 0x84, 3, 0x83, 0x81, 0xEA), "Hello"...)
+	l.do("POST", "/", req)
+	_, b := l.do("GET", l.location(l.pushed(mms.MNotificationInd)), nil)
+	p, err := mms.Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !p.ContentType.Multipart() || len(p.Parts) != 1 || string(p.Parts[0].Data) != "Hello" || !p.Parts[0].ContentType.Is("text/plain") {
+		t.Errorf("%v %+v", p.ContentType, p.Parts)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	l := newLab(t, func(o *mmsc.Options) { o.Config.MaxMessage = 100_000; o.Config.MaxRecipients = 2 })
 	to := []any{0x97, "+46700000002/TYPE=PLMN"}

@@ -92,7 +92,20 @@ func (m *MMSC) retrieveHead(msg *store.Fetchable) []byte {
 	if m.cfg.Retrieve.Status == "always" || m.cfg.Retrieve.Status == "auto" && version.Minor() >= 2 {
 		b = append(b, byte(mms.FieldRetrieveStatus), byte(mms.StatusOk))
 	}
-	return append(append(b, byte(mms.FieldContentType)), msg.ContentType...)
+	return appendBody(b, msg.ContentType, msg.Size)
+}
+
+// appendBody ends a header block with the Content-Type. A body that is no multipart becomes the one part of a
+// multipart/mixed: widespread handsets drop an M-Retrieve.conf of any other type.
+func appendBody(b, contentType []byte, size int64) []byte {
+	b = append(b, byte(mms.FieldContentType))
+	c, n, err := wsp.ReadContentType(contentType)
+	if err != nil || n != len(contentType) || c.Multipart() || size > 1<<32-1 {
+		return append(b, contentType...)
+	}
+	b = append(b, 0xA3, 1) // multipart/mixed of one part
+	b = wsp.AppendUintvar(wsp.AppendUintvar(b, uint32(len(contentType))), uint32(size))
+	return append(b, contentType...)
 }
 
 // retrieve answers a GET or HEAD of a Content-Location.
