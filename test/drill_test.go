@@ -56,10 +56,17 @@ func TestDrillKill(t *testing.T) {
 			}
 		}
 	}
-	for _, m := range []struct {
+	type victim struct {
 		name string
 		p    *fakemmsc.Process
-	}{{"mmsc-a", a}, {"mmsc-b", b}, {"mmsc-a", a}} {
+	}
+	victims := []victim{{"mmsc-a", a}, {"mmsc-b", b}, {"mmsc-a", a}}
+	if os.Getenv("MMSROUTER_LONG") != "" {
+		for range 20 {
+			victims = append(victims, victim{"mmsc-b", b}, victim{"mmsc-a", a})
+		}
+	}
+	for _, m := range victims {
 		more(300)
 		m.p.Kill()
 		r.AwaitState(m.name, "down")
