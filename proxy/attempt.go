@@ -63,10 +63,11 @@ func (x *exchange) tryOnce(up *upstream, begun time.Time) (phase Phase, why stri
 			}
 			return PhaseConnect, err.Error(), false
 		}
+		reused := c.reused // speak may give the connection back, for others to take
 		x.cl.current.Store(c)
 		phase, why = x.speak(c)
 		x.cl.current.Store(nil)
-		if phase == PhaseBody && c.reused && !fresh && x.ans.n == 0 {
+		if phase == PhaseBody && reused && !fresh && x.ans.n == 0 {
 			x.sent = 0
 			x.ans.free(x.p.store)
 			continue
@@ -74,7 +75,7 @@ func (x *exchange) tryOnce(up *upstream, begun time.Time) (phase Phase, why stri
 		if x.ans.up != nil { // the answer still streams: deliver ends the connection and gives the place back
 			held = false
 		}
-		return phase, why, c.reused
+		return phase, why, reused
 	}
 }
 

@@ -173,6 +173,14 @@ func (p *Proxy) upstreams(list []Upstream) (map[string]*upstream, error) {
 	return ups, nil
 }
 
+// listen opens a listener. Connections of clients end by our own time-outs, so the kernel's keep-alive, four calls for
+// each of them, is off; so is multipath TCP, which makes every connection dearer and no gateway speaks.
+func listen(address string) (net.Listener, error) {
+	lc := net.ListenConfig{KeepAlive: -1}
+	lc.SetMultipathTCP(false)
+	return lc.Listen(context.Background(), "tcp", address)
+}
+
 // bind opens listeners for the addresses that have none yet, and gives them.
 func (p *Proxy) bind(addrs []string) ([]net.Listener, error) {
 	p.mu.Lock()
@@ -182,7 +190,7 @@ func (p *Proxy) bind(addrs []string) ([]net.Listener, error) {
 		if p.listeners[a] != nil {
 			continue
 		}
-		l, err := net.Listen("tcp", a)
+		l, err := listen(a)
 		if err != nil {
 			for _, f := range fresh {
 				err = errors.Join(err, f.Close())
