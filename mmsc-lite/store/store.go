@@ -246,9 +246,13 @@ func (s *Store) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	now := millis(time.Now())
+	s.mu.Lock()
+	last := s.lastLease
+	s.mu.Unlock()
 	err := s.do(ctx, 0, func(tx *Tx) error {
 		for _, table := range []string{"recipients", "reports", "held"} {
-			if _, err := tx.exec(`UPDATE `+table+` SET due_at = $1, lease = '' WHERE lease = $2 AND due_at IS NOT NULL`, now, s.instance); err != nil {
+			// By index: no lease of ours ends behind the last one, and one that has run out is due anyway.
+			if _, err := tx.exec(`UPDATE `+table+` SET due_at = $1, lease = '' WHERE due_at > $1 AND due_at <= $2 AND lease = $3`, now, last, s.instance); err != nil {
 				return err
 			}
 		}
