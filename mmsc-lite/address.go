@@ -10,7 +10,7 @@ import (
 // /TYPE=PLMN, an e-mail address without display name and in lower case, anything else as it stands; "" if it
 // can't be an address.
 func normal(text string) string {
-	text = strings.TrimSpace(text)
+	text = strings.TrimSpace(strings.ToValidUTF8(text, "\uFFFD"))
 	if i, j := strings.LastIndexByte(text, '<'), strings.LastIndexByte(text, '>'); i >= 0 && j > i && strings.IndexByte(text[i:j], '@') > 0 {
 		text = strings.TrimSpace(text[i+1 : j])
 	}
@@ -34,7 +34,9 @@ func wire(addr string) string {
 		return addr + "/TYPE=PLMN"
 	}
 	if i := strings.LastIndex(addr, "/type="); i > 0 {
-		return addr[:i] + "/TYPE=" + wireTypes[addr[i+6:]]
+		if t, ok := wireTypes[addr[i+6:]]; ok {
+			return addr[:i] + "/TYPE=" + t
+		}
 	}
 	return addr
 }

@@ -48,7 +48,7 @@ func (m *MMSC) composeForward(ctx context.Context, u *upload, who Identity) (*st
 		return nil, err
 	}
 	now := time.Now()
-	msg := &store.Message{Origin: store.FromForward, TransactionID: string(req.TransactionID), Version: byte(req.Version), Hidden: req.hidden,
+	msg := &store.Message{Origin: store.FromForward, TransactionID: readable(req.TransactionID), Version: byte(req.Version), Hidden: req.hidden,
 		Class: old.Class, Priority: old.Priority, Subject: old.Subject, DeliveryReport: req.deliveryReport, ReadReport: req.readReport,
 		Parent: old.Message.ID, Forwarder: old.Recipient.ID, ForwardQuiet: !req.reportAllowed}
 	if msg.Sender, err = m.sender(req, who); err != nil {

@@ -192,7 +192,7 @@ func classOf(value []byte) string {
 		return classes[0]
 	}
 	if text, n := wsp.Text(value); n > 0 && len(text) > 0 {
-		return strings.ToLower(string(text[:min(len(text), 40)]))
+		return strings.ToLower(readable(text[:min(len(text), 40)]))
 	}
 	return classes[0]
 }
@@ -204,5 +204,11 @@ func encodedString(value []byte) string {
 		return ""
 	}
 	text, _ := h.Text()
-	return text
+	return readable(text)
+}
+
+// readable makes what a client sent fit for a database and for people: valid UTF-8 without zero octets. Identity of
+// submissions does not hang on it, their digest covers the octets.
+func readable[T ~string | ~[]byte](text T) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(string(text), "\uFFFD"), "\x00", "")
 }

@@ -140,7 +140,7 @@ func (m *MMSC) Held(ctx context.Context, id string) ([]store.Held, error) {
 	if ref, ok := m.parseMessageID(id); ok {
 		id = ref.String()
 	}
-	return m.store.FindHeld(ctx, id)
+	return m.store.FindHeld(ctx, readable(id))
 }
 
 // holder forwards held messages.
@@ -244,7 +244,7 @@ func (h *holder) attempt(ctx context.Context, held *store.Held) store.HeldOutcom
 	}
 	switch mms.ResponseClass(head.Response) {
 	case mms.Ok, mms.PartialSuccess:
-		return store.HeldOutcome{State: store.HeldForwarded, Target: got.MMSC, UpstreamID: string(head.MessageID), Status: byte(head.Response)}
+		return store.HeldOutcome{State: store.HeldForwarded, Target: got.MMSC, UpstreamID: readable(head.MessageID), Status: byte(head.Response)}
 	case mms.Transient:
 		return again(got.MMSC, head.Response.String())
 	}

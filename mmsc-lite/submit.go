@@ -76,7 +76,7 @@ func (m *MMSC) compose(ctx context.Context, u *upload, who Identity) (*store.Mes
 		return nil, refused(mms.FormatCorrupt, "%v", err)
 	}
 	now := time.Now()
-	msg := &store.Message{Origin: store.FromMM1, TransactionID: string(req.TransactionID), Version: byte(req.Version),
+	msg := &store.Message{Origin: store.FromMM1, TransactionID: readable(req.TransactionID), Version: byte(req.Version),
 		Hidden: req.hidden, Class: req.class, Priority: req.priority, Subject: req.subject,
 		DeliveryReport: req.deliveryReport, ReadReport: req.readReport, Head: req.carry,
 		Upload: u.Upload, BodyAt: int64(u.head.Size), ContentType: u.head.ContentType,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -148,11 +149,11 @@ func (tx *Tx) event(message, recipient ID, now time.Time, kind, detail string) e
 	return nil
 }
 
-// clip bounds what a peer can make us write into a timeline.
+// clip bounds what a peer can make us write into a timeline, and makes it text.
 func clip(s string) string {
 	const most = 300
 	if len(s) > most {
-		return s[:most]
+		s = s[:most]
 	}
-	return s
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "")
 }
