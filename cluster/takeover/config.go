@@ -132,6 +132,7 @@ func (c *Config) validateRouters(bad func(key, format string, a ...any)) {
 		if len(r.Addresses) == 0 || len(r.Addresses) > 64 {
 			bad(at+".addresses", "%d of them: want 1 to 64", len(r.Addresses))
 		}
+		announced := len(r.Addresses) == 0
 		for k, s := range r.Addresses {
 			key := fmt.Sprintf("%s.addresses[%d]", at, k)
 			p, err := netip.ParsePrefix(s)
@@ -140,6 +141,10 @@ func (c *Config) validateRouters(bad func(key, format string, a ...any)) {
 				continue
 			}
 			claim(key, p.Addr())
+			announced = announced || p.Addr().Is4() == peer.Is4()
+		}
+		if !announced && peer.IsValid() {
+			bad(at+".addresses", "want at least one of the family of the peers: keepalived announces that, the others go with it")
 		}
 	}
 }

@@ -41,7 +41,7 @@ func TestGolden(t *testing.T) {
 		six.Routers[i].Peer = fmt.Sprintf("2001:db8:1::%d", i+1)
 	}
 	six.Routers[1].Addresses = []string{"2001:db8::2/64", "192.0.2.2/24"}
-	six.Routers[2].Addresses = []string{"192.0.2.3/24"} // none of the peers' family
+	six.Routers[2].Addresses = []string{"2001:db8::3/64"}
 	six.Advert, six.Check.Interval, six.Check.Timeout = 250*time.Millisecond, 2*time.Second, 1500*time.Millisecond
 	alone := config()
 	alone.Routers = alone.Routers[:1]
@@ -91,7 +91,7 @@ func judge(t *testing.T, c takeover.Config, s takeover.Site) {
 			t.Skip("keepalived is not installed: nobody judges its configuration")
 		}
 	}
-	if err := exec.Command("unshare", "-n", "ip", "link", "add", "eth0", "type", "dummy").Run(); err != nil {
+	if err := exec.Command("unshare", "-n", "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1").Run(); err != nil {
 		t.Skip("no network namespaces here (root, unshare, iproute2): nobody judges keepalived's configuration: ", err)
 	}
 	dir, err := os.MkdirTemp("/var/lib", "mmsrouter-test-") // the folder of tests is everybody's, which keepalived minds
@@ -110,10 +110,11 @@ func judge(t *testing.T, c takeover.Config, s takeover.Site) {
 	if err := takeover.Write(files); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("unshare", "-n", "sh", "-ec", `ip link set lo up; ip link add eth0 type dummy; ip link set eth0 up
+	out, err := exec.Command("unshare", "-n", "sh", "-ec", `ip link set lo up; ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip link set eth1 up
 		for n in 1 2 3; do ip addr add 10.0.0.$n/24 dev eth0; ip addr add 2001:db8:1::$n/64 dev eth0; done
 		exec "$0" -t -f "$1"`, keepalived, filepath.Join(dir, takeover.ConfName)).CombinedOutput()
-	if err != nil || len(out) > 0 {
+	// Debian's 2.2.7 ends its own test with SIGTERM, faults or none; they are what it prints.
+	if len(out) > 0 || err != nil && !strings.Contains(err.Error(), "terminated") {
 		t.Errorf("keepalived says: %v\n%s", err, out)
 	}
 }
@@ -136,6 +137,7 @@ func TestValidate(t *testing.T) {
 		{"a peer that moves", func(c *takeover.Config) { c.Routers[1].Peer = "192.0.2.3" }, "is takeover.routers[1].peer too"},
 		{"peers of two families", func(c *takeover.Config) { c.Routers[1].Peer = "2001:db8::9" }, "takeover.routers[1].peer: "},
 		{"no address", func(c *takeover.Config) { c.Routers[1].Addresses = nil }, "takeover.routers[1].addresses: "},
+		{"none that keepalived announces", func(c *takeover.Config) { c.Routers[1].Addresses = []string{"2001:db8::2/64"} }, "takeover.routers[1].addresses: "},
 		{"half a second", func(c *takeover.Config) { c.Check.Interval = 500 * time.Millisecond }, "takeover.check.interval: "},
 		{"a check that overlaps", func(c *takeover.Config) { c.Check.Timeout = time.Second }, "takeover.check.timeout: "},
 		{"an odd advert", func(c *takeover.Config) { c.Advert = 15 * time.Millisecond }, "takeover.advert: "},
