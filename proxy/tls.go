@@ -2,9 +2,31 @@ package proxy
 
 import (
 	"crypto/tls"
+	"fmt"
 	"os"
+	"sync"
 	"time"
 )
+
+// certificate gives the TLS certificate and reads its files again when they change.
+type certificate struct {
+	cfg     TLSConfig
+	mu      sync.Mutex
+	cert    *tls.Certificate
+	checked time.Time
+	stamp   [2]time.Time
+}
+
+func loadCertificate(cfg TLSConfig) (*certificate, error) {
+	if cfg.Cert == "" {
+		return nil, nil
+	}
+	c := &certificate{cfg: cfg}
+	if err := c.load(); err != nil {
+		return nil, fmt.Errorf("mm1.tls: %w", err)
+	}
+	return c, nil
+}
 
 // load reads both files.
 func (c *certificate) load() error {
