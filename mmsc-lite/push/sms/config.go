@@ -52,6 +52,29 @@ func DefaultConfig() Config {
 		Receipts: "none", Window: 10, Timeout: 10 * time.Second, Enquire: 30 * time.Second, Reconnect: 500 * time.Millisecond, ReconnectMax: 30 * time.Second, Wait: time.Second}
 }
 
+// Fill puts defaults where a key was left out, for configurations that stand in lists.
+func (c *Config) Fill() {
+	d := DefaultConfig()
+	if len(c.SMSCs) == 0 {
+		c.SMSCs = d.SMSCs
+	}
+	for v, def := range map[*string]string{&c.Source: d.Source, &c.ServiceType: d.ServiceType, &c.Form: d.Form, &c.Receipts: d.Receipts} {
+		if *v == "" {
+			*v = def
+		}
+	}
+	for v, def := range map[*int]int{&c.DataCoding: d.DataCoding, &c.Window: d.Window} {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	for v, def := range map[*time.Duration]time.Duration{&c.Timeout: d.Timeout, &c.Enquire: d.Enquire, &c.Reconnect: d.Reconnect, &c.ReconnectMax: d.ReconnectMax, &c.Wait: d.Wait} {
+		if *v == 0 {
+			*v = def
+		}
+	}
+}
+
 // Validate says which key below at is wrong and what is allowed.
 func (c *Config) Validate(at string) error {
 	if len(c.SMSCs) == 0 || len(c.SMSCs) > 16 {
