@@ -58,6 +58,7 @@ type exchange struct {
 	ans, kept answer
 	keptBy    *upstream
 	line      []byte // for the access log
+	via       []byte // Via as it came
 	frame     []byte // chunk size line towards the MMSC
 	sent      int64  // octets of the body written in this attempt
 	begunLast bool   // the write with the body's last octet has begun in this attempt
@@ -106,17 +107,17 @@ func (x *exchange) run(cl *client, set *settings) bool {
 
 // kept is what one request leaves to the next: capacity, no content.
 type kept struct {
-	headBuf, line, frame []byte
-	bufs, scratch        [][]byte
-	attempts             []try
-	dec                  router.Decision
-	ans, kept            answer
+	headBuf, line, frame, via []byte
+	bufs, scratch             [][]byte
+	attempts                  []try
+	dec                       router.Decision
+	ans, kept                 answer
 }
 
 func (x *exchange) reset(cl *client, set *settings) {
-	old := kept{x.headBuf[:0], x.line[:0], x.frame[:0], x.bufs[:0], x.scratch[:0], x.attempts[:0], x.dec, x.ans, x.kept}
+	old := kept{x.headBuf[:0], x.line[:0], x.frame[:0], x.via[:0], x.bufs[:0], x.scratch[:0], x.attempts[:0], x.dec, x.ans, x.kept}
 	*x = exchange{}
-	x.headBuf, x.line, x.frame, x.bufs, x.scratch = old.headBuf, old.line, old.frame, old.bufs, old.scratch
+	x.headBuf, x.line, x.frame, x.via, x.bufs, x.scratch = old.headBuf, old.line, old.frame, old.via, old.bufs, old.scratch
 	x.attempts, x.dec, x.ans, x.kept = old.attempts, old.dec, old.ans, old.kept
 	x.p, x.cl, x.set, x.start = cl.p, cl, set, time.Now()
 	x.by, x.result, x.alive = cl.p.m.none, Rejected, cl.req.KeepAlive

@@ -32,15 +32,16 @@ func (x *exchange) appendRequestHead(b []byte, up *upstream) []byte {
 		b = append(b, up.address...)
 	}
 	b = append(b, crlf...)
-	var via, forwarded []byte
+	var forwarded []byte
+	via := x.via[:0]
 	for i := range req.Fields {
 		f := &req.Fields[i]
 		switch {
 		case dropped(f.Name):
 		case wire.EqualFold(f.Name, "Via"):
-			via = f.Value
+			via = appendList(via, f.Value)
 		case wire.EqualFold(f.Name, "X-Forwarded-For") && x.cl.trusted:
-			forwarded = f.Value
+			forwarded = appendList(forwarded, f.Value)
 		case !x.cl.trusted && x.set.identityField(f.Name):
 			x.p.m.stripped.Add(1)
 		case req.HopByHop(f.Name):
@@ -48,6 +49,7 @@ func (x *exchange) appendRequestHead(b []byte, up *upstream) []byte {
 			b = appendField(b, f.Name, f.Value)
 		}
 	}
+	x.via = via
 	b = x.appendVia(b, via, req.Minor)
 	b = append(b, "X-Forwarded-For: "...)
 	if len(forwarded) > 0 {
@@ -99,6 +101,14 @@ func appendField(b, name, value []byte) []byte {
 	return append(b, crlf...)
 }
 
+// appendList joins the values of a field that occurs more than once (RFC 9110 section 5.3).
+func appendList(list, value []byte) []byte {
+	if len(list) > 0 {
+		list = append(list, ", "...)
+	}
+	return append(list, value...)
+}
+
 func (x *exchange) appendVia(b, via []byte, minor int) []byte {
 	b = append(b, "Via: "...)
 	if len(via) > 0 {
@@ -118,18 +128,19 @@ func (x *exchange) appendAnswerHead(b []byte, a *answer, length int64) []byte {
 	b = append(b, ' ')
 	b = append(b, statusText(a.resp.Status)...)
 	b = append(b, crlf...)
-	var via []byte
+	via := x.via[:0]
 	for i := range a.resp.Fields {
 		f := &a.resp.Fields[i]
 		switch {
 		case wire.EqualFold(f.Name, "Content-Length"):
 		case wire.EqualFold(f.Name, "Via"):
-			via = f.Value
+			via = appendList(via, f.Value)
 		case a.resp.HopByHop(f.Name):
 		default:
 			b = appendField(b, f.Name, f.Value)
 		}
 	}
+	x.via = via
 	b = x.appendVia(b, via, a.resp.Minor)
 	switch {
 	case a.resp.Status == 204 || a.resp.Status == 304:
