@@ -42,6 +42,7 @@ func (x *exchange) deliver(a *answer, up *upstream) {
 	case a.done:
 		length := int64(len(a.body()))
 		x.headBuf = x.appendAnswerHead(x.headBuf[:0], a, length)
+		x.note()
 		if a.bodyless || length == 0 {
 			x.toClient(x.headBuf)
 		} else {
@@ -200,6 +201,7 @@ func (x *exchange) refuse(why mms.Reason, status int, text string) {
 	x.status = status
 	x.headBuf = cl.appendPlain(x.headBuf[:0], x.set, status, text, x.head)
 	x.headBuf = append(x.appendConnection(x.headBuf), crlf...)
+	x.note()
 	body := []byte(text + "\n")
 	if x.head {
 		body = nil
@@ -214,6 +216,7 @@ func (x *exchange) sendPDU(pdu []byte) {
 	b = x.appendVia(b, nil, 1)
 	b = append(x.appendConnection(b), crlf...)
 	x.headBuf = b
+	x.note()
 	x.toClient(b, pdu)
 }
 

@@ -71,6 +71,7 @@ type exchange struct {
 	status    int
 	words     string
 	messageID string
+	noted     bool // the records are written
 	alive     bool // the client connection may carry another request
 }
 
@@ -164,6 +165,7 @@ func (x *exchange) reject(reason, status int, why string) bool {
 	x.words = why
 	x.result = Rejected
 	x.status = status
+	x.note()
 	x.cl.plain(x.set, status, why, x.head)
 	x.cl.linger(x.set)
 	x.alive = false
@@ -339,13 +341,13 @@ func (x *exchange) giveUp() {
 		x.result, x.words = ClientGone, x.broken.Error()
 	case x.broken.status == 413:
 		x.p.m.badRequests[badSize].Add(1)
-		x.refuse(mms.TooLarge, 413, "message is larger than "+x.set.MaxMessage.String())
 		x.result = Rejected
+		x.refuse(mms.TooLarge, 413, "message is larger than "+x.set.MaxMessage.String())
 		x.cl.linger(x.set)
 	case x.broken.status == 503:
 		x.p.log.Error("upload refused", "err", x.broken.why)
-		x.refuse(mms.TransientFailure, 503, "storage trouble, try again later")
 		x.result = Refused
+		x.refuse(mms.TransientFailure, 503, "storage trouble, try again later")
 		x.cl.linger(x.set)
 	default:
 		reason := badBody
@@ -362,14 +364,7 @@ func (x *exchange) finish() {
 	if x.ticket != nil {
 		x.ticket.Drop() // after an Answer it does nothing
 	}
-	took := time.Since(x.start)
-	x.line = x.appendRecord(x.line[:0], took)
-	x.p.fates.add(x.line)
-	if x.p.access != nil {
-		x.p.access.add(x.line)
-	}
-	x.by.messages[pduSlot(x.get, x.pdu.Type)][x.result].Add(1)
-	x.p.m.seconds.Observe(took.Seconds())
+	x.note()
 	x.free()
 	// octets that came behind the request are the beginning of the next
 	cl.release()
@@ -378,6 +373,23 @@ func (x *exchange) finish() {
 		cl.w = copy(cl.buf, cl.later)
 		cl.later = cl.later[:0]
 	}
+}
+
+// note writes the records, once. It comes before the octets of an answer that is complete, so that whoever has the
+// answer finds the record.
+func (x *exchange) note() {
+	if x.noted {
+		return
+	}
+	x.noted = true
+	took := time.Since(x.start)
+	x.line = x.appendRecord(x.line[:0], took)
+	x.p.fates.add(x.line)
+	if x.p.access != nil {
+		x.p.access.add(x.line)
+	}
+	x.by.messages[pduSlot(x.get, x.pdu.Type)][x.result].Add(1)
+	x.p.m.seconds.Observe(took.Seconds())
 }
 
 // free gives back the upload and the answers.
