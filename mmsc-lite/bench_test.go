@@ -14,6 +14,7 @@ import (
 	"time"
 
 	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/store/pgtest"
 )
 
 // BenchmarkSubmit measures durable submissions over the MM1 door with a number of senders.
@@ -21,14 +22,21 @@ func BenchmarkSubmit(b *testing.B) {
 	for _, size := range []int{30_000, 300_000} {
 		for _, senders := range []int{1, 16, 64} {
 			b.Run(fmt.Sprintf("%d octets, %d senders", size, senders), func(b *testing.B) {
-				submissions(b, b.TempDir(), size, senders)
+				submissions(b, b.TempDir(), "", size, senders)
 			})
 		}
 	}
 }
 
-func submissions(b *testing.B, dir string, size, senders int) {
-	m, err := mmsc.New(mmsc.Options{Config: mmsc.DefaultConfig(), DataDir: dir, NodeName: "r1"})
+// BenchmarkPostgres is 30,000 octets and 16 senders on PostgreSQL.
+func BenchmarkPostgres(b *testing.B) {
+	submissions(b, b.TempDir(), pgtest.DSN(b), 30_000, 16)
+}
+
+func submissions(b *testing.B, dir, database string, size, senders int) {
+	cfg := mmsc.DefaultConfig()
+	cfg.Database = database
+	m, err := mmsc.New(mmsc.Options{Config: cfg, DataDir: dir, NodeName: "r1"})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -88,5 +96,5 @@ func BenchmarkGrown(b *testing.B) {
 	if dir == "" {
 		b.Skip("MMSROUTER_BENCH_DIR not set: a data folder that holds many messages")
 	}
-	submissions(b, dir, 30_000, 16)
+	submissions(b, dir, "", 30_000, 16)
 }

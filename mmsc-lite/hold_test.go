@@ -15,6 +15,7 @@ import (
 	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/delivery"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/store"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/store/pgtest"
 )
 
 // Push implements delivery.Notifier.
@@ -174,5 +175,34 @@ func TestNotHeld(t *testing.T) {
 		if _, err := l.Hold(t.Context(), mmsc.HoldRequest{Body: bytes.NewReader(body)}); !errors.Is(err, mmsc.ErrNotHeld) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestHeldByADeadNode lets a node die that has claimed a held message; another on the same database forwards it when the lease is over.
+func TestHeldByADeadNode(t *testing.T) {
+	t.Parallel()
+	database := pgtest.DSN(t)
+	entered, die := make(chan struct{}, 10), make(chan struct{})
+	first := newLab(t, func(o *mmsc.Options) {
+		o.Config.Database, o.NodeName = database, "r1"
+		o.Config.Hold.Lease, o.Config.Hold.Workers = 10*time.Second, 1 // its one worker hangs: it claims nothing more
+		o.Forward = func(context.Context, *mmsc.HeldMessage) (*mmsc.ForwardResult, error) {
+			entered <- struct{}{}
+			<-die // as dead: it neither answers nor gives its lease back
+			return nil, errors.New("dead")
+		}
+	})
+	defer close(die)
+	a := first.hold("1", 0x97, bob)
+	<-entered
+	up := &upstream{status: mms.StatusOk}
+	second := newLab(t, func(o *mmsc.Options) { o.Config.Database, o.NodeName, o.Forward = database, "r2", up.forward })
+	if h := second.held(a.MessageID, store.HeldForwarded); h.UpstreamID != "up-1" {
+		t.Errorf("%+v", h)
+	}
+	up.mu.Lock()
+	defer up.mu.Unlock()
+	if len(up.got) != 1 {
+		t.Errorf("forwarded %d times", len(up.got))
 	}
 }

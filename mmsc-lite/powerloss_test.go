@@ -207,7 +207,7 @@ func TestPowerLoss(t *testing.T) {
 	trace := filepath.Join(t.TempDir(), "trace")
 	p := startChild(t, dir, "", "env", "GODEBUG=asyncpreemptoff=1", strace, "--seccomp-bpf", "-f", "-y", "-xx", "-s", "1000000", "-o", trace, "-e", "trace=pwrite64,fdatasync,fsync,ftruncate,write")
 	l := newLedger(func(n int) int { return []int{100, 9000, 70_000}[n%3] })
-	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rounds(2, 20))*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rounds(2, 6))*time.Second)
 	defer cancel()
 	l.load(t, ctx, p.addr, 4)
 	if err := syscall.Kill(p.pid, syscall.SIGTERM); err != nil { // strace itself lets nobody interrupt it
@@ -230,7 +230,7 @@ func TestPowerLoss(t *testing.T) {
 	if faults := l.at(t, all, start, len(all), func(disk) disk { return start }); len(faults) == 0 {
 		t.Fatal("messages were found on a disk that was never written: the check is blind")
 	}
-	for range rounds(15, 400) {
+	for range rounds(15, 150) {
 		cut := 1 + rand.IntN(len(all))
 		if rand.IntN(2) == 0 { // right behind an answer, with as little as a disk may keep
 			for cut < len(all) && len(all[cut-1].acked) == 0 {
