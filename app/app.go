@@ -27,6 +27,7 @@ import (
 	"github.com/mmsrouter/mmsrouter/dnsserver"
 	"github.com/mmsrouter/mmsrouter/healthcheck"
 	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/push"
 	"github.com/mmsrouter/mmsrouter/proxy"
 	"github.com/mmsrouter/mmsrouter/router"
 )
@@ -54,6 +55,7 @@ type App struct {
 	checker   *healthcheck.Checker
 	dns       *dnsserver.Server // nil: no zone
 	mmsc      *mmsc.MMSC        // nil: not enabled
+	push      *push.Pusher      // nil: as mmsc
 	admin     *admin.Server
 	forwarder forwarder // of held messages
 
@@ -155,9 +157,13 @@ func (a *App) makeStore(c *Config) error {
 	if !c.MMSC.Enabled {
 		return nil
 	}
-	var err error
+	err := a.makePush(c)
+	if err != nil {
+		return err
+	}
 	a.mmsc, err = mmsc.New(mmsc.Options{Config: c.MMSC, DataDir: c.Node.Data, NodeName: c.Node.Name, URL: c.PublicURL(),
-		Forward: a.forwardHeld, Metrics: a.reg, Log: a.room("mmsc")})
+		Notifier: carriers{a.push, a.room("mmsc")},
+		Forward:  a.forwardHeld, Metrics: a.reg, Log: a.room("mmsc")})
 	return err
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/mmsrouter/mmsrouter/dnsserver"
 	"github.com/mmsrouter/mmsrouter/healthcheck"
 	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/push"
 	"github.com/mmsrouter/mmsrouter/proxy"
 	"github.com/mmsrouter/mmsrouter/router"
 )
@@ -32,6 +33,7 @@ type Config struct {
 	Routing   router.Config      `yaml:"routing"`   // which MMSC takes what
 	Detection healthcheck.Config `yaml:"detection"` // how MMSCs are watched
 	MMSC      mmsc.Config        `yaml:"mmsc"`      // the embedded MMSC: the only one where mmscs is empty, else reached by when_all_down or by a rule naming local
+	Push      push.Config        `yaml:"push"`      // how the embedded MMSC's notifications reach handsets
 	Cluster   ClusterConfig      `yaml:"cluster"`   // other routers
 	Admin     admin.Config       `yaml:"admin"`     // page, API and metrics
 	Log       LogConfig          `yaml:"log"`       // the log on standard error
@@ -82,6 +84,7 @@ func DefaultConfig() Config {
 		Routing:   router.Config{Balance: router.Weighted},
 		Detection: healthcheck.DefaultConfig(),
 		MMSC:      mmsc.DefaultConfig(),
+		Push:      push.DefaultConfig(),
 		Admin:     admin.DefaultConfig(),
 		Log:       LogConfig{Level: "info", Format: "json"},
 		Drain:     DrainConfig{Max: 60 * time.Second},
@@ -165,7 +168,7 @@ func (c *Config) Validate() error {
 		bad("drain.max: %s: want 1s to 1h", c.Drain.Max)
 	}
 	errs = append(errs, c.Log.validate()...)
-	errs = append(errs, c.Admin.Validate(), c.MM1.Validate(), c.Detection.Validate(), c.MMSC.Validate())
+	errs = append(errs, c.Admin.Validate(), c.MM1.Validate(), c.Detection.Validate(), c.MMSC.Validate(), c.Push.Validate())
 	if c.ServesDNS() {
 		errs = append(errs, c.DNS.Validate())
 	}

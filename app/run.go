@@ -47,6 +47,7 @@ func (a *App) Run(ctx context.Context) error {
 	if a.mmsc != nil {
 		start("held", a.watchHeld)
 		start("mmsc", a.mmsc.Run)
+		start("push", a.push.Run)
 	}
 	start("admin", a.admin.Run)
 

@@ -13,7 +13,7 @@ import (
 
 // Config is the section `push`.
 type Config struct {
-	Carriers    []CarrierConfig `yaml:"carriers"`
+	Carriers    []CarrierConfig `yaml:"carriers"`     // the ways out; a list replaces the default
 	Routes      []RouteConfig   `yaml:"routes"`       // the one with the longest prefix counts
 	Segments    int             `yaml:"segments"`     // short messages that a notification may take before fields are left out of it
 	MaxSegments int             `yaml:"max_segments"` // short messages that it may take at all
@@ -37,26 +37,26 @@ type RouteConfig struct {
 
 // PAPConfig is a push proxy gateway.
 type PAPConfig struct {
-	URL            string        `yaml:"url"`
-	User           string        `yaml:"user"`
-	Password       string        `yaml:"password"`
+	URL            string        `yaml:"url"`             // of the gateway: http:// or https://
+	User           string        `yaml:"user"`            // HTTP Basic; empty: none
+	Password       string        `yaml:"password"`        // of that user
 	Host           string        `yaml:"host"`            // the part of addresses behind @; empty: the host of url
 	Version        string        `yaml:"version"`         // of PAP: 1.0, 2.0 or 2.1
 	Source         string        `yaml:"source"`          // source-reference
 	DeliveryMethod string        `yaml:"delivery_method"` // unconfirmed, confirmed, preferconfirmed or notspecified
-	Network        string        `yaml:"network"`
-	Bearer         string        `yaml:"bearer"`
-	NotifyURL      string        `yaml:"notify_url"` // where the gateway tells the outcome; empty: it is not asked to
-	CA             string        `yaml:"ca"`         // https: PEM file of authorities; empty: the system's
-	Timeout        time.Duration `yaml:"timeout"`
+	Network        string        `yaml:"network"`         // quality-of-service: network
+	Bearer         string        `yaml:"bearer"`          // quality-of-service: bearer
+	NotifyURL      string        `yaml:"notify_url"`      // where the gateway tells the outcome; empty: it is not asked to
+	CA             string        `yaml:"ca"`              // https: PEM file of authorities; empty: the system's
+	Timeout        time.Duration `yaml:"timeout"`         // of one request
 }
 
 // HTTPConfig is a JSON hook.
 type HTTPConfig struct {
-	URL     string        `yaml:"url"`
-	Token   string        `yaml:"token"` // Authorization: Bearer
-	CA      string        `yaml:"ca"`    // https: PEM file of authorities; empty: the system's
-	Timeout time.Duration `yaml:"timeout"`
+	URL     string        `yaml:"url"`     // where each push is posted: http:// or https://
+	Token   string        `yaml:"token"`   // Authorization: Bearer
+	CA      string        `yaml:"ca"`      // https: PEM file of authorities; empty: the system's
+	Timeout time.Duration `yaml:"timeout"` // of one request
 }
 
 // DefaultConfig gives the defaults: SMPP to an SMSC on this machine, and UDP to a handset on it.

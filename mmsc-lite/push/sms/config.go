@@ -41,7 +41,7 @@ type SMSCConfig struct {
 
 // TLSConfig says how the link is encrypted.
 type TLSConfig struct {
-	Enabled    bool   `yaml:"enabled"`
+	Enabled    bool   `yaml:"enabled"`     // TLS from the first octet
 	CA         string `yaml:"ca"`          // PEM file; empty: the system's
 	ServerName string `yaml:"server_name"` // empty: the host of address
 }
