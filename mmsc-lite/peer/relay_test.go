@@ -139,8 +139,12 @@ func TestAnswers(t *testing.T) {
 			w.(http.Flusher).Flush()
 			_, _ = w.Write(ok[:len(ok)-3])
 		}, mms.RetrieveTransientNetworkProblem, 0},
-		{"its own permanent status", func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(pdu(mms.RetrievePermanentContentUnsupport)) }, mms.RetrievePermanentContentUnsupport, 1},
-		{"its own transient status", func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(pdu(mms.RetrieveTransientMessageNotFound)) }, mms.RetrieveTransientMessageNotFound, 0},
+		{"its own permanent status", func(w http.ResponseWriter, r *http.Request) {
+			_, _ = w.Write(pdu(mms.RetrievePermanentContentUnsupport))
+		}, mms.RetrievePermanentContentUnsupport, 1},
+		{"its own transient status", func(w http.ResponseWriter, r *http.Request) {
+			_, _ = w.Write(pdu(mms.RetrieveTransientMessageNotFound))
+		}, mms.RetrieveTransientMessageNotFound, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newSender(t)
