@@ -175,7 +175,8 @@ func (h *holder) round(ctx context.Context, wg *sync.WaitGroup, free chan struct
 	}
 	due, err := h.m.store.ClaimHeld(ctx, room, h.m.cfg.Hold.Lease)
 	if err != nil {
-		return time.Second // the store says in the log when it goes and comes
+		h.m.log.Debug("look for held messages", "err", err) // the store says in the log when it goes and comes
+		return time.Second
 	}
 	for i := range due {
 		free <- struct{}{}

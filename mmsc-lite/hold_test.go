@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -80,7 +81,11 @@ func (l *lab) hold(transaction string, fields ...any) mmsc.HoldAnswer {
 // held waits until a held message is in a state.
 func (l *lab) held(id string, want store.HeldState) store.Held {
 	l.t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; {
+	deadline := time.NewTimer(40 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
 		got, err := l.Held(l.t.Context(), id)
 		if err != nil || len(got) != 1 {
 			l.t.Fatal(got, err)
@@ -88,7 +93,9 @@ func (l *lab) held(id string, want store.HeldState) store.Held {
 		if got[0].State == want {
 			return got[0]
 		}
-		if time.Now().After(end) {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
 			l.t.Fatalf("%+v", got[0])
 		}
 	}
@@ -196,7 +203,16 @@ func TestHeldByADeadNode(t *testing.T) {
 	a := first.hold("1", 0x97, bob)
 	<-entered
 	up := &upstream{status: mms.StatusOk}
-	second := newLab(t, func(o *mmsc.Options) { o.Config.Database, o.NodeName, o.Forward = database, "r2", up.forward })
+	var book logBook
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(book.String())
+		}
+	})
+	second := newLab(t, func(o *mmsc.Options) {
+		o.Config.Database, o.NodeName, o.Forward = database, "r2", up.forward
+		o.Log = slog.New(slog.NewTextHandler(&book, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
 	if h := second.held(a.MessageID, store.HeldForwarded); h.UpstreamID != "up-1" {
 		t.Errorf("%+v", h)
 	}

@@ -126,7 +126,7 @@ func (s *Store) ClaimHeld(ctx context.Context, limit int, lease time.Duration) (
 	err := s.later(ctx, func(tx *Tx) error {
 		out = out[:0]
 		now := time.Now()
-		until := s.leaseEnd(now.Add(lease))
+		until := s.leaseEnd("held", now.Add(lease))
 		n, err := tx.exec(`UPDATE held SET lease = $1, due_at = $2 WHERE id IN (SELECT h.id FROM held h WHERE h.due_at IS NOT NULL AND h.due_at <= $3
 			AND (h.sender = '' OR NOT EXISTS (SELECT 1 FROM held o WHERE o.sender = h.sender AND o.id < h.id AND o.due_at IS NOT NULL))
 			ORDER BY h.due_at LIMIT $4`+s.engine.skipLocked()+`)`, s.instance, until, millis(now), limit)

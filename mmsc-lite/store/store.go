@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,10 +93,10 @@ type Store struct {
 
 	Wake Wakers // what became due
 
-	mu        sync.Mutex
-	state     lifecycle
-	closed    bool
-	lastLease int64
+	mu     sync.Mutex
+	state  lifecycle
+	closed bool
+	leases map[string]int64 // end of the last lease, by table
 }
 
 type lifecycle int
@@ -123,7 +124,8 @@ func (u *Unavailable) Unwrap() error { return u.Err }
 // Open opens or creates the database, brings its schema up to date and checks that it can be written. It starts no
 // goroutine of its own.
 func Open(ctx context.Context, opt Options) (*Store, error) {
-	s := &Store{opt: opt, engine: engineOf(opt.Database), log: opt.Log, closing: make(chan struct{}), ended: make(chan struct{})}
+	s := &Store{opt: opt, engine: engineOf(opt.Database), log: opt.Log, closing: make(chan struct{}), ended: make(chan struct{}),
+		leases: make(map[string]int64)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -247,12 +249,12 @@ func (s *Store) release() {
 	defer cancel()
 	now := millis(time.Now())
 	s.mu.Lock()
-	last := s.lastLease
+	leases := maps.Clone(s.leases)
 	s.mu.Unlock()
 	err := s.do(ctx, 0, func(tx *Tx) error {
 		for _, table := range []string{"recipients", "reports", "held"} {
 			// By index: no lease of ours ends behind the last one, and one that has run out is due anyway.
-			if _, err := tx.exec(`UPDATE `+table+` SET due_at = $1, lease = '' WHERE due_at > $1 AND due_at <= $2 AND lease = $3`, now, last, s.instance); err != nil {
+			if _, err := tx.exec(`UPDATE `+table+` SET due_at = $1, lease = '' WHERE due_at > $1 AND due_at <= $2 AND lease = $3`, now, leases[table], s.instance); err != nil {
 				return err
 			}
 		}

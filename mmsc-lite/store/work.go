@@ -32,7 +32,7 @@ type Due struct {
 
 // claim marks rows of a table that are due as this process's until the lease ends; until names them.
 func (tx *Tx) claim(table string, limit int, lease time.Duration, now time.Time) (until, n int64, err error) {
-	until = tx.s.leaseEnd(now.Add(lease))
+	until = tx.s.leaseEnd(table, now.Add(lease))
 	n, err = tx.exec(`UPDATE `+table+` SET lease = $1, due_at = $2 WHERE id IN (SELECT id FROM `+table+`
 		WHERE due_at IS NOT NULL AND due_at <= $3 ORDER BY due_at LIMIT $4`+tx.s.engine.skipLocked()+`)`, tx.s.instance, until, millis(now), limit)
 	if err != nil {
@@ -41,12 +41,13 @@ func (tx *Tx) claim(table string, limit int, lease time.Duration, now time.Time)
 	return until, n, nil
 }
 
-// leaseEnd gives the end of a lease in milliseconds, another for each claim: rows of one claim are found by it.
-func (s *Store) leaseEnd(t time.Time) int64 {
+// leaseEnd gives the end of a lease in milliseconds, another for each claim of a table: rows of one claim are found by it.
+// Tables are apart, since their leases are of different lengths.
+func (s *Store) leaseEnd(table string, t time.Time) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lastLease = max(s.lastLease+1, millis(t))
-	return s.lastLease
+	s.leases[table] = max(s.leases[table]+1, millis(t))
+	return s.leases[table]
 }
 
 // Claim takes up to limit recipients on whom work is due. Their leases run out by themselves when this process dies.
