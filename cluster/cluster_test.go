@@ -313,6 +313,59 @@ func TestRestartUnderItsName(t *testing.T) {
 	eventually(t, "a sees b", func() bool { return a.state("b") == cluster.Alive })
 }
 
+// TestSocketsPassOn: a new process takes sockets and name over, and no other router misses it.
+func TestSocketsPassOn(t *testing.T) {
+	tcp, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: tcp.Addr().(*net.TCPAddr).Port})
+	if err != nil {
+		t.Skip("the port is taken for UDP: ", err)
+	}
+	tf, err := tcp.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tf.Close()
+	uf, err := udp.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer uf.Close()
+	with := func(tcp *net.TCPListener, udp *net.UDPConn) func(*cluster.Options) {
+		return func(o *cluster.Options) { o.TCP, o.UDP = tcp, udp }
+	}
+	a := start(t, "a", quick(), with(tcp, udp))
+	b := start(t, "b", quick(a))
+	eventually(t, "they see each other", func() bool { return len(a.Living()) == 1 && len(b.Living()) == 1 })
+	before := b.Members()
+	if err := b.m.Set("k", []byte("v"), 0); err != nil {
+		t.Fatal(err)
+	}
+	a.HandOver()
+	a.stop()
+	ln, err := net.FileListener(tf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pc, err := net.FilePacketConn(uf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heir := start(t, "a", quick(b), with(ln.(*net.TCPListener), pc.(*net.UDPConn)))
+	eventually(t, "the heir has the state", func() bool { v, _ := heir.m.Get("k"); return string(v) == "v" })
+	eventually(t, "the heir answers", func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_, err := b.Request(ctx, "a", "echo", nil)
+		return err == nil
+	})
+	if after := b.Members(); after[1].State != cluster.Alive || !after[1].Since.Equal(before[1].Since) || after[1].Address != before[1].Address {
+		t.Errorf("b saw a go: %+v, then %+v", before[1], after[1])
+	}
+}
+
 func TestHostile(t *testing.T) {
 	a := start(t, "a", quick())
 	if err := a.m.Set("k", []byte("v"), 0); err != nil {
