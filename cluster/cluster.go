@@ -305,7 +305,7 @@ func (c *Cluster) config() *memberlist.Config {
 	m.TCPTimeout = 3 * time.Second
 	m.HandoffQueueDepth = maxTasks
 	m.DeadNodeReclaimTime = 10 * o.ProbeInterval // a router that comes back with another address
-	m.EnableCompression = false             // small messages grow by it, and it costs more than the encryption
+	m.EnableCompression = false                  // small messages grow by it, and it costs more than the encryption
 	m.Delegate, m.Events, m.Alive, m.Conflict, m.Ping = d, d, d, d, d
 	m.DelegateProtocolMin, m.DelegateProtocolMax, m.DelegateProtocolVersion = 1, 1, 1
 	m.Logger = log.New(memberlistLog{c.log, c.complain}, "", 0)
