@@ -252,8 +252,8 @@ func text(s string) platform.Item {
 func TestPicturesFitEveryClass(t *testing.T) {
 	p := newPlatform(t, nil)
 	pictures := map[string][]byte{
-		"photo": asJPEG(t, noise(700, 500), 90), "tall": asJPEG(t, noise(150, 700), 80), "png": asPNG(t, flat(800, 600)), "wide": asPNG(t, flat(2000, 10)),
-		"animation": animation(t, 200, 150, 4), "small": asJPEG(t, flat(60, 40), 90), "turned": turned(asJPEG(t, flat(900, 600), 80), 6),
+		"photo": asJPEG(t, noise(520, 400), 90), "tall": asJPEG(t, noise(150, 700), 80), "png": asPNG(t, flat(700, 500)), "wide": asPNG(t, flat(2000, 10)),
+		"animation": animation(t, 200, 150, 4), "small": asJPEG(t, flat(60, 40), 90), "turned": turned(asJPEG(t, flat(700, 500), 80), 6),
 	}
 	for class := range platform.DefaultConfig().Classes {
 		for name, data := range pictures {
