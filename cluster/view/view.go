@@ -10,6 +10,7 @@
 package view
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -157,6 +158,7 @@ type Router struct {
 type RouterView struct {
 	cluster.Member
 	Router
+	Version  string    // of its program
 	Known    bool      // it has told
 	Blind    bool      // it sees no MMSC up, while another router sees one: its path is broken
 	Drain    *Override // it was drained by an operator
@@ -186,7 +188,7 @@ func (v *View) Routers() []RouterView {
 	var all []RouterView
 	for _, m := range v.members() {
 		r, known := told[m.Name]
-		rv := RouterView{Member: m, Router: r, Known: known, Blind: sees.blind(m.Name), Mismatch: known && digest && r.Digest != mine.Digest}
+		rv := RouterView{Member: m, Router: r, Version: cmp.Or(m.Version, r.Version), Known: known, Blind: sees.blind(m.Name), Mismatch: known && digest && r.Digest != mine.Digest}
 		if o, ok := v.Drained(RouterDrain, m.Name); ok {
 			rv.Drain = &o
 		}
