@@ -49,13 +49,18 @@ type Options struct {
 	Log      *slog.Logger
 
 	Traffic   Traffic
-	Ready     func() error               // nil error: ready; the error says what is missing
-	Draining  func() bool                // this node is on its way out
-	DrainSelf func(reason string)        // begins the node's own drain; returns at once
-	Members   func() []Member            // other routers; nil: this one alone
-	Messages  Messages                   // of the embedded MMSC; nil: none runs here
-	Now       func() time.Time           // nil: time.Now
-	Listen    func() map[string][]string // what listens where, by configuration key
+	Ready     func() error                         // nil error: ready; the error says what is missing
+	Draining  func() bool                          // this node is on its way out
+	DrainSelf func(Reason, time.Duration) error    // begins the node's own drain, or plans it; returns at once
+	CallOff   func() (bool, error)                 // ends a planned drain; false: there is none
+	Progress  func() *Progress                     // of the node's own drain; nil result: none
+	Members   func() []Member                      // all routers; nil: this one alone
+	Verdicts  func() map[string]map[string]Opinion // of each MMSC, by router; nil: this one's alone
+	Operators Operators                            // what operators say; nil: it holds for MMSCs, here, until a restart
+	Takeover  http.Handler                         // hears who holds service addresses; nil: none are taken over
+	Messages  Messages                             // of the embedded MMSC; nil: none runs here
+	Now       func() time.Time                     // nil: time.Now
+	Listen    func() map[string][]string           // what listens where, by configuration key
 }
 
 // Server is the admin room.
@@ -80,6 +85,9 @@ func New(o Options) (*Server, error) {
 		o.Now = time.Now
 	}
 	s := &Server{o: o, ln: o.Listener, m: newMetrics(o.Metrics), cross: http.NewCrossOriginProtection()}
+	if s.o.Operators == nil {
+		s.o.Operators = boardOnly{o.Board, s.o.Now}
+	}
 	c := o.Config
 	s.conf.Store(&c)
 	if s.ln == nil {

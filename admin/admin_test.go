@@ -62,7 +62,7 @@ func start(t *testing.T, change func(*admin.Options)) *rig {
 		Gatherer: reg, Metrics: reg, Log: slog.New(slog.DiscardHandler),
 		Traffic:   traffic{map[string][]admin.Fate{"T/1": {{TransactionID: "T/1", PDU: "m-send-req", Attempts: []admin.Attempt{{MMSC: "mmsc-a", Octets: 30}}}}}},
 		Ready:     func() error { return r.ready },
-		DrainSelf: func(reason string) { r.drained <- reason },
+		DrainSelf: func(why admin.Reason, _ time.Duration) error { r.drained <- why.Reason; return nil },
 	}
 	o.Config.Listen = "127.0.0.1:0"
 	if change != nil {
@@ -121,15 +121,18 @@ func TestStatusShowsTheBoard(t *testing.T) {
 func TestDrainAndUndrain(t *testing.T) {
 	r := start(t, nil)
 	c := client(t, r, "")
-	m, err := c.Drain(t.Context(), "mmsc-a", admin.Reason{By: "anna", Reason: "upgrade"})
-	if err != nil || m.State != router.StateDraining || m.Drain == nil || m.Drain.By != "anna" || m.Why != "drained by anna: upgrade" {
+	all, err := c.Drain(t.Context(), "mmsc-a", admin.Reason{By: "anna", Reason: "upgrade"})
+	if err != nil || len(all) != 1 {
+		t.Fatalf("drain: %+v %v", all, err)
+	}
+	if m := all[0]; m.State != router.StateDraining || m.Drain == nil || m.Drain.By != "anna" || m.Why != "drained by anna: upgrade" {
 		t.Fatalf("drain: %+v %v", m, err)
 	}
 	if s := r.board.Load(); s.MMSCs[0].Qualifies() {
 		t.Error("the Board still gives mmsc-a new messages")
 	}
-	if m, err = c.Undrain(t.Context(), "mmsc-a"); err != nil || m.State != router.StateUp || m.Drain != nil {
-		t.Fatalf("undrain: %+v %v", m, err)
+	if all, err = c.Undrain(t.Context(), "mmsc-a", admin.Reason{}); err != nil || len(all) != 1 || all[0].State != router.StateUp || all[0].Drain != nil {
+		t.Fatalf("undrain: %+v %v", all, err)
 	}
 	if _, err = c.Drain(t.Context(), "nobody", admin.Reason{}); !admin.NotFound(err) {
 		t.Errorf("drain of an unknown MMSC: %v", err)

@@ -2,17 +2,12 @@ package admin
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"mime"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/mmsrouter/mmsrouter/router"
 )
 
 // maxBody bounds what a request may carry: explain takes the head of a PDU, all others next to nothing.
@@ -38,7 +33,14 @@ func (s *Server) handler() http.Handler {
 	door("GET /api/v1/status", "status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.status()) })
 	door("POST /api/v1/mmscs/{name}/drain", "drain", s.drain)
 	door("POST /api/v1/mmscs/{name}/undrain", "undrain", s.undrain)
+	door("POST /api/v1/routers/{name}/drain", "drain_router", s.drainRouter)
+	door("POST /api/v1/routers/{name}/undrain", "undrain_router", s.undrainRouter)
 	door("POST /api/v1/drain", "drain_self", s.drainSelf)
+	door("POST /api/v1/undrain", "undrain_self", s.undrainSelf)
+	if s.o.Takeover != nil {
+		door("GET /api/v1/takeover", "takeover", s.o.Takeover.ServeHTTP)
+		door("POST /api/v1/takeover", "takeover", s.o.Takeover.ServeHTTP)
+	}
 	door("POST /api/v1/explain", "explain", s.explain)
 	door("GET /api/v1/fate/{id...}", "fate", s.fate)
 	if s.o.Messages != nil {
@@ -64,88 +66,6 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, "ready")
-}
-
-// Reason is the optional body of a drain.
-type Reason struct {
-	By     string `json:"by"`
-	Reason string `json:"reason"`
-}
-
-func (s *Server) drain(w http.ResponseWriter, r *http.Request) {
-	why, err := readReason(r)
-	if err != nil {
-		writeError(w, http.StatusBadRequest, err.Error())
-		return
-	}
-	s.setDrain(w, r, &router.Drain{By: why.By, Reason: why.Reason, Since: s.o.Now()})
-}
-
-func (s *Server) undrain(w http.ResponseWriter, r *http.Request) { s.setDrain(w, r, nil) }
-
-func (s *Server) setDrain(w http.ResponseWriter, r *http.Request, d *router.Drain) {
-	name := r.PathValue("name")
-	if err := s.o.Board.SetDrain(name, d); err != nil {
-		writeError(w, http.StatusNotFound, err.Error())
-		return
-	}
-	if d != nil {
-		s.o.Log.Info("MMSC drains: it gets no new messages", "mmsc", name, "by", d.By, "reason", d.Reason)
-	} else {
-		s.o.Log.Info("MMSC no longer drains", "mmsc", name)
-	}
-	if fromPage(r) {
-		http.Redirect(w, r, "/", http.StatusSeeOther)
-		return
-	}
-	snap := s.o.Board.Load()
-	if i := snap.Index(name); i >= 0 {
-		writeJSON(w, http.StatusOK, s.mmsc(&snap.MMSCs[i]))
-		return
-	}
-	writeError(w, http.StatusNotFound, "a reload has just removed "+name)
-}
-
-func (s *Server) drainSelf(w http.ResponseWriter, r *http.Request) {
-	if s.o.DrainSelf == nil {
-		writeError(w, http.StatusNotImplemented, "this node can't drain itself")
-		return
-	}
-	why, err := readReason(r)
-	if err != nil {
-		writeError(w, http.StatusBadRequest, err.Error())
-		return
-	}
-	s.o.Log.Info("this node was asked to drain", "by", why.By, "reason", why.Reason)
-	s.o.DrainSelf(why.Reason)
-	writeJSON(w, http.StatusAccepted, s.status())
-}
-
-// readReason takes JSON, a form of the page, or nothing.
-func readReason(r *http.Request) (Reason, error) {
-	why := Reason{By: "admin"}
-	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // an unreadable type is treated as none
-	switch media {
-	case "application/x-www-form-urlencoded":
-		why.By = "page"
-	case "", "application/json":
-		b, err := io.ReadAll(r.Body)
-		if err != nil {
-			return why, fmt.Errorf("read the request: %w", err)
-		}
-		if len(strings.TrimSpace(string(b))) > 0 {
-			if err := json.Unmarshal(b, &why); err != nil {
-				return why, fmt.Errorf(`want {"by": "…", "reason": "…"}: %w`, err)
-			}
-		}
-	default:
-		return why, errors.New("want application/json")
-	}
-	why.By, why.Reason = clip(why.By, 64), clip(why.Reason, 200)
-	if why.By == "" {
-		why.By = "admin"
-	}
-	return why, nil
 }
 
 func (s *Server) fate(w http.ResponseWriter, r *http.Request) {

@@ -55,19 +55,39 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return st, c.Do(ctx, http.MethodGet, "/api/v1/status", "", nil, &st)
 }
 
-// Drain takes an MMSC out of balancing.
-func (c *Client) Drain(ctx context.Context, mmsc string, why Reason) (MMSC, error) {
-	var m MMSC
-	return m, c.post(ctx, "/api/v1/mmscs/"+url.PathEscape(mmsc)+"/drain", why, &m)
+// Drain takes the MMSCs that a name or pattern matches out of balancing, on all routers.
+func (c *Client) Drain(ctx context.Context, mmsc string, why Reason) ([]MMSC, error) {
+	var d Drained
+	err := c.post(ctx, "/api/v1/mmscs/"+url.PathEscape(mmsc)+"/drain", why, &d)
+	return d.all(), err
 }
 
-// Undrain gives it its share again.
-func (c *Client) Undrain(ctx context.Context, mmsc string) (MMSC, error) {
-	var m MMSC
-	return m, c.post(ctx, "/api/v1/mmscs/"+url.PathEscape(mmsc)+"/undrain", struct{}{}, &m)
+// Undrain gives them their share again.
+func (c *Client) Undrain(ctx context.Context, mmsc string, why Reason) ([]MMSC, error) {
+	var d Drained
+	err := c.post(ctx, "/api/v1/mmscs/"+url.PathEscape(mmsc)+"/undrain", why, &d)
+	return d.all(), err
 }
 
-// DrainSelf begins the drain of the node itself, which ends its process.
+// DrainRouter takes the routers that a name or pattern matches out of the DNS answers; they go on serving.
+func (c *Client) DrainRouter(ctx context.Context, name string, why Reason) (Status, error) {
+	var st Status
+	return st, c.post(ctx, "/api/v1/routers/"+url.PathEscape(name)+"/drain", why, &st)
+}
+
+// UndrainRouter brings them back.
+func (c *Client) UndrainRouter(ctx context.Context, name string, why Reason) (Status, error) {
+	var st Status
+	return st, c.post(ctx, "/api/v1/routers/"+url.PathEscape(name)+"/undrain", why, &st)
+}
+
+// UndrainSelf calls a planned drain of the node itself off.
+func (c *Client) UndrainSelf(ctx context.Context) (Status, error) {
+	var st Status
+	return st, c.post(ctx, "/api/v1/undrain", struct{}{}, &st)
+}
+
+// DrainSelf begins or plans (why.In) the drain of the node itself, which ends its process.
 func (c *Client) DrainSelf(ctx context.Context, why Reason) (Status, error) {
 	var st Status
 	return st, c.post(ctx, "/api/v1/drain", why, &st)

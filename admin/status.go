@@ -11,11 +11,13 @@ import (
 
 // Status is the answer of GET /api/v1/status.
 type Status struct {
-	Node     Node               `json:"node"`
-	Members  []Member           `json:"members"`
-	MMSCs    []MMSC             `json:"mmscs"`
-	Zones    []Zone             `json:"zones"`
-	Counters map[string]float64 `json:"counters"` // each counter's sum over its labels
+	Node     Node                          `json:"node"`
+	Members  []Member                      `json:"members"`
+	Drains   []Override                    `json:"drains"`
+	Verdicts map[string]map[string]Opinion `json:"verdicts"` // by MMSC and router
+	MMSCs    []MMSC                        `json:"mmscs"`
+	Zones    []Zone                        `json:"zones"`
+	Counters map[string]float64            `json:"counters"` // each counter's sum over its labels
 }
 
 // Node is the router that answers.
@@ -28,6 +30,7 @@ type Node struct {
 	Uptime     float64             `json:"uptime_seconds"`
 	Generation uint64              `json:"generation"` // of the Board; the DNS serial follows it
 	Listen     map[string][]string `json:"listen,omitempty"`
+	Drain      *Progress           `json:"drain,omitempty"` // of this router itself
 }
 
 // Member is a router of the cluster.
@@ -36,6 +39,49 @@ type Member struct {
 	Address string `json:"address,omitempty"`
 	State   string `json:"state"`
 	Version string `json:"version,omitempty"`
+	Self    bool   `json:"self,omitempty"`
+
+	Known    bool                `json:"known"` // it has told what follows
+	Since    time.Time           `json:"since,omitzero"`
+	Ready    bool                `json:"ready"`
+	InDNS    bool                `json:"in_dns"`          // DNS names it, unless none qualifies: then it names all
+	Blind    bool                `json:"blind,omitempty"` // it sees no MMSC, while another router sees one
+	Drain    *Drain              `json:"drain,omitempty"` // taken out of the DNS answers by an operator
+	Zones    map[string][]string `json:"zones,omitempty"` // its own addresses in each zone
+	Holds    []string            `json:"holds,omitempty"` // service addresses that its machine has now
+	Digest   string              `json:"digest,omitempty"`
+	Mismatch bool                `json:"mismatch,omitempty"` // its configuration differs from this router's
+	Fence    *int                `json:"fence,omitempty"`    // submissions that its duplicate fence remembers
+	Owners   *int                `json:"owners,omitempty"`   // learned owners
+
+	RTT         float64 `json:"rtt_ms,omitempty"`
+	ClockOffset float64 `json:"clock_offset_seconds,omitempty"` // its clock less ours
+}
+
+// Opinion is what one router thinks of an MMSC.
+type Opinion struct {
+	Up    bool      `json:"up"`
+	Why   string    `json:"why,omitempty"`
+	Since time.Time `json:"since,omitzero"`
+}
+
+// Override is an operator's word that holds on all routers.
+type Override struct {
+	Kind   string    `json:"kind"` // drain, drain-router
+	Glob   string    `json:"glob"` // the names it is about
+	On     bool      `json:"on"`   // false: an exception from a wider one
+	By     string    `json:"by"`
+	Reason string    `json:"reason,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
+	Node   string    `json:"node,omitempty"`         // where it was said
+	Left   float64   `json:"left_seconds,omitempty"` // until it ends by itself; 0: it stays
+}
+
+// Progress is how far the drain of this router itself has come.
+type Progress struct {
+	Step  string    `json:"step"`
+	Until time.Time `json:"until"` // when the step ends at the latest
+	Left  float64   `json:"left_seconds"`
 }
 
 // MMSC is one MMSC as this node sees it.
@@ -77,6 +123,13 @@ func (s *Server) status() Status {
 		MMSCs:    make([]MMSC, 0, len(snap.MMSCs)),
 		Zones:    make([]Zone, 0, len(snap.Zones)),
 		Counters: s.counters(),
+		Drains:   s.o.Operators.List(),
+	}
+	if s.o.Progress != nil {
+		st.Node.Drain = s.o.Progress()
+	}
+	if s.o.Verdicts != nil {
+		st.Verdicts = s.o.Verdicts()
 	}
 	if s.o.Listen != nil {
 		st.Node.Listen = s.o.Listen()
@@ -87,16 +140,7 @@ func (s *Server) status() Status {
 	if s.draining() {
 		st.Node.State = "draining"
 	}
-	if s.o.Members != nil {
-		st.Members = s.o.Members()
-	}
-	if len(st.Members) == 0 {
-		state := "alive"
-		if s.draining() {
-			state = "draining"
-		}
-		st.Members = []Member{{Name: s.o.Node, State: state, Version: s.o.Version}}
-	}
+	st.Members = s.members()
 	for i := range snap.MMSCs {
 		st.MMSCs = append(st.MMSCs, s.mmsc(&snap.MMSCs[i]))
 	}
@@ -108,6 +152,20 @@ func (s *Server) status() Status {
 		st.Zones = append(st.Zones, row)
 	}
 	return st
+}
+
+// members gives the routers; where nobody tells of others, this one.
+func (s *Server) members() []Member {
+	if s.o.Members != nil {
+		if all := s.o.Members(); len(all) > 0 {
+			return all
+		}
+	}
+	state := "alive"
+	if s.draining() {
+		state = "draining"
+	}
+	return []Member{{Name: s.o.Node, State: state, Version: s.o.Version, Self: true, Known: true, Ready: s.ready() == nil}}
 }
 
 func (s *Server) mmsc(m *router.MMSC) MMSC {

@@ -24,6 +24,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/mmsrouter/mmsrouter/admin"
+	"github.com/mmsrouter/mmsrouter/cluster"
+	"github.com/mmsrouter/mmsrouter/cluster/takeover"
+	"github.com/mmsrouter/mmsrouter/cluster/view"
 	"github.com/mmsrouter/mmsrouter/dnsserver"
 	"github.com/mmsrouter/mmsrouter/healthcheck"
 	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
@@ -57,6 +60,11 @@ type App struct {
 	mmsc      *mmsc.MMSC        // nil: not enabled
 	push      *push.Pusher      // nil: as mmsc
 	admin     *admin.Server
+	cluster   *cluster.Cluster  // nil: this router is alone
+	view      *view.View        // what routers and operators say
+	holders   *takeover.Holders // nil: no addresses are taken over
+	following following
+	ladder    ladder    // how far the drain has come
 	forwarder forwarder // of held messages
 
 	reload   sync.Mutex // one at a time
@@ -117,9 +125,13 @@ func (a *App) makeRooms(c *Config, undo *[]func()) error {
 	if err != nil {
 		return err
 	}
+	if err := a.makeCluster(c, undo); err != nil {
+		return err
+	}
 	if err := a.board.Configure(set.targets, set.zones, set.table); err != nil {
 		return err
 	}
+	a.applyDrains() // those that have outlived the restart, before the first message
 	if a.checker, err = healthcheck.New(healthcheck.Options{Config: c.Detection, Targets: set.watched, Board: a.board,
 		Metrics: a.reg, Log: a.room("healthcheck")}); err != nil {
 		return err
@@ -139,6 +151,9 @@ func (a *App) makeRooms(c *Config, undo *[]func()) error {
 		Ready: a.checker.Ready(), Observe: a.checker.Observe, Metrics: a.reg, Log: a.room("proxy")}
 	if a.mmsc != nil {
 		po.Hold = a.hold
+	}
+	if a.cluster != nil {
+		po.Peers, po.Ask = a.cluster, a.cluster.AskTimeout()
 	}
 	a.mm1, err = proxy.New(po)
 	return err
@@ -175,7 +190,12 @@ func (a *App) makeAdmin(c *Config) (*admin.Server, error) {
 		Config: c.Admin, Node: c.Node.Name, Version: a.version, Started: a.started, Board: a.board,
 		Gatherer: a.reg, Metrics: a.reg, Log: a.room("admin"),
 		Traffic: traffic{a}, Ready: a.Ready, Draining: a.draining.Load, Listen: a.Listening,
-		DrainSelf: func(string) { a.Drain() },
+		DrainSelf: func(why admin.Reason, in time.Duration) error { return a.DrainIn(in, why.By, why.Reason) },
+		CallOff:   a.CallOff, Progress: a.ladder.progress,
+		Members: a.members, Verdicts: a.verdicts, Operators: operators{a},
+	}
+	if a.holders != nil {
+		o.Takeover = a.holders
 	}
 	if a.mmsc != nil {
 		o.Messages = messages{a.mmsc}
@@ -185,12 +205,16 @@ func (a *App) makeAdmin(c *Config) (*admin.Server, error) {
 
 // Ready says why the appliance does not want traffic yet; nil when it does.
 func (a *App) Ready() error {
-	select {
-	case <-a.checker.Ready():
-		return nil
-	default:
+	if !a.hasVerdicts() {
 		return errors.New("not every MMSC has a first verdict yet")
 	}
+	if a.view.Blind() {
+		return errors.New("no MMSC can be reached from here, while other routers reach one")
+	}
+	if o, ok := a.view.Drained(view.RouterDrain, a.cfg.Load().Node.Name); ok {
+		return fmt.Errorf("drained by %s", o.By)
+	}
+	return nil
 }
 
 // Listening gives the bound addresses by configuration key.
@@ -198,6 +222,9 @@ func (a *App) Listening() map[string][]string {
 	all := map[string][]string{"admin.listen": {a.admin.Addr().String()}}
 	for _, at := range a.mm1.Addrs() {
 		all["mm1.listen"] = append(all["mm1.listen"], at.String())
+	}
+	if a.cluster != nil {
+		all["cluster.listen"] = []string{a.cluster.Addr()}
 	}
 	if a.dns != nil {
 		for _, at := range a.dns.Addrs() {

@@ -16,6 +16,8 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/admin"
 	"github.com/mmsrouter/mmsrouter/app/strict"
+	"github.com/mmsrouter/mmsrouter/cluster"
+	"github.com/mmsrouter/mmsrouter/cluster/takeover"
 	"github.com/mmsrouter/mmsrouter/dnsserver"
 	"github.com/mmsrouter/mmsrouter/healthcheck"
 	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
@@ -34,7 +36,8 @@ type Config struct {
 	Detection healthcheck.Config `yaml:"detection"` // how MMSCs are watched
 	MMSC      mmsc.Config        `yaml:"mmsc"`      // the embedded MMSC: the only one where mmscs is empty, else reached by when_all_down or by a rule naming local
 	Push      push.Config        `yaml:"push"`      // how the embedded MMSC's notifications reach handsets
-	Cluster   ClusterConfig      `yaml:"cluster"`   // other routers
+	Cluster   cluster.Config     `yaml:"cluster"`   // other routers: several work as one
+	Takeover  takeover.Config    `yaml:"takeover"`  // moving a dead router's service addresses to a living one, by keepalived
 	Admin     admin.Config       `yaml:"admin"`     // page, API and metrics
 	Log       LogConfig          `yaml:"log"`       // the log on standard error
 	Drain     DrainConfig        `yaml:"drain"`     // how this router ends
@@ -63,13 +66,6 @@ type MMSCConfig struct {
 	Probe         healthcheck.ProbeConfig `yaml:"probe"`          // what is left out comes from detection.probe
 }
 
-// ClusterConfig is the `cluster` section.
-type ClusterConfig struct {
-	Listen string   `yaml:"listen"` // gossip address; empty: this router is alone
-	Join   []string `yaml:"join"`   // addresses of other routers
-	Key    string   `yaml:"key"`    // encrypts the gossip
-}
-
 // DrainConfig is the `drain` section.
 type DrainConfig struct {
 	Max time.Duration `yaml:"max"` // the longest that a drain may take; what is then in flight is cut
@@ -84,6 +80,8 @@ func DefaultConfig() Config {
 		Routing:   router.Config{Balance: router.Weighted},
 		Detection: healthcheck.DefaultConfig(),
 		MMSC:      mmsc.DefaultConfig(),
+		Cluster:   cluster.DefaultConfig(),
+		Takeover:  takeover.DefaultConfig(),
 		Push:      push.DefaultConfig(),
 		Admin:     admin.DefaultConfig(),
 		Log:       LogConfig{Level: "info", Format: "json"},
@@ -168,7 +166,8 @@ func (c *Config) Validate() error {
 		bad("drain.max: %s: want 1s to 1h", c.Drain.Max)
 	}
 	errs = append(errs, c.Log.validate()...)
-	errs = append(errs, c.Admin.Validate(), c.MM1.Validate(), c.Detection.Validate(), c.MMSC.Validate(), c.Push.Validate())
+	errs = append(errs, c.Admin.Validate(), c.MM1.Validate(), c.Detection.Validate(), c.MMSC.Validate(), c.Push.Validate(),
+		c.Cluster.Validate(), c.Takeover.Validate())
 	if c.ServesDNS() {
 		errs = append(errs, c.DNS.Validate())
 	}

@@ -117,7 +117,9 @@ mmscs: [{name: a, url: "http://127.0.0.1:9001/"}, {name: b, url: "http://127.0.0
 		{"no address", "addresses: [192.0.2.1]", "addresses: []", "dns.zones[0].addresses: none"},
 		{"tcp probes", "detection: {probe: {type: mm1}}", "", "mmscs[1].probe.type: tcp sees only"},
 		{"a short drain", "node: {name: r1}", "node: {name: r1}\ndrain: {max: 5s}", "drain.max: 5s: shorter than mm1.deadline"},
-		{"a cluster", "node: {name: r1}", "node: {name: r1}\ncluster: {listen: \"127.0.0.1:7946\"}", "cluster.listen"},
+		{"a cluster", "node: {name: r1}", "node: {name: r1}\ncluster: {listen: \"127.0.0.1:7946\"}", ""},
+		{"a cluster with a long TTL", "dns: {zones: [{", "cluster: {listen: \"127.0.0.1:7946\"}\ndns: {zones: [{ttl: 2m, ", "drain.max: 1m0s: of it 36s"},
+		{"a takeover of others", "node: {name: r1}", "node: {name: r1}\ntakeover: {interface: eth0, routers: [{name: r2, peer: 192.0.2.2, addresses: [192.0.2.12/24]}]}", "takeover.routers: this router, r1"},
 		{"one MMSC", `, {name: b, url: "http://127.0.0.1:9002/"}`, "", "mmscs: there is one only"},
 		{"no weight", `9001/"}, {name: b, url: "http://127.0.0.1:9002/"}`, `9001/", weight: 0}`, "mmscs: every weight is 0"},
 	}

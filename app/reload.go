@@ -69,9 +69,13 @@ func (a *App) swap() error {
 	if err := a.mm1.Reload(c.MM1, union(set.upstreams, a.upstreams(old))); err != nil {
 		return err
 	}
-	if err := a.board.Configure(set.targets, set.zones, set.table); err != nil {
+	a.following.mu.Lock()
+	defer a.following.mu.Unlock()
+	a.tell(&c)
+	if err := a.board.Configure(set.targets, a.clusterZones(set.zones), set.table); err != nil {
 		return err // names were checked before: this can't be
 	}
+	a.applyDrains()
 	if err := a.checker.Reload(c.Detection, set.watched); err != nil {
 		return err // the trial run has passed
 	}
@@ -127,7 +131,8 @@ func needsRestart(doc *strict.Document, old, c *Config) strict.Mistakes {
 		old, new any
 	}{
 		{"node", old.Node, c.Node}, {"dns.listen", old.DNS.Listen, c.DNS.Listen}, {"dns.zones", old.ServesDNS(), c.ServesDNS()},
-		{"mmsc", old.MMSC, c.MMSC}, {"cluster", old.Cluster, c.Cluster}, {"admin.listen", old.Admin.Listen, c.Admin.Listen},
+		{"mmsc", old.MMSC, c.MMSC}, {"cluster", old.Cluster, c.Cluster},
+		{"takeover", old.Takeover, c.Takeover}, {"admin.listen", old.Admin.Listen, c.Admin.Listen},
 		{"log.format", old.Log.Format, c.Log.Format},
 	} {
 		if !reflect.DeepEqual(k.old, k.new) {

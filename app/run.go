@@ -22,7 +22,7 @@ type runner struct {
 // called, or when a room fails (whose error it returns); EndNow cuts the drain short.
 func (a *App) Run(ctx context.Context) error {
 	defer a.endNow()
-	failed := make(chan struct{}, 8)
+	failed := make(chan struct{}, 16)
 	var rooms []*runner // in the order in which they end
 	start := func(name string, run func(context.Context) error) *runner {
 		rctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -49,6 +49,11 @@ func (a *App) Run(ctx context.Context) error {
 		start("mmsc", a.mmsc.Run)
 		start("push", a.push.Run)
 	}
+	start("peers", a.follow)
+	if a.cluster != nil {
+		start("cluster", a.cluster.Run)
+	}
+	start("view", a.view.Run)
 	start("admin", a.admin.Run)
 
 	a.log.Info("started", "version", a.version, "listen", a.Listening())
@@ -77,20 +82,24 @@ func (a *App) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// finish is the drain of a router that is alone: MM1 finishes what is in flight, then DNS, detection and the
-// embedded MMSC end, admin last. The whole is bounded by drain.max.
+// finish is the drain: where another router can take over, this one leaves the DNS answers and waits until resolvers
+// have forgotten it. Then MM1 finishes what is in flight; DNS, detection, the embedded MMSC and the gossip end, admin last.
+// The whole is bounded by drain.max.
 func (a *App) finish(rooms []*runner) {
 	limit := a.cfg.Load().Drain.Max
 	began := time.Now()
 	a.draining.Store(true)
 	a.m.draining.Set(1)
 	a.notify("STOPPING=1", "STATUS=draining")
-	a.log.Info("drain: finishing what is in flight", "max", limit)
 	dctx, cancel := context.WithTimeout(a.now, limit)
 	defer cancel()
+	a.withdraw(dctx, began)
+	a.ladder.at(stepFinishing, began.Add(limit))
+	a.log.Info("drain: finishing what is in flight", "max", limit)
 	if left := a.mm1.Drain(dctx); left > 0 {
 		a.log.Warn("drain: cut off what was still in flight", "clients", left)
 	}
+	a.ladder.at(stepEnding, began.Add(limit))
 	for _, r := range rooms {
 		r.cancel()
 		<-r.done

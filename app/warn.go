@@ -25,9 +25,7 @@ func (c *Config) Warnings() []string {
 	if c.MM1.Fence.Window == 0 {
 		warn("mm1.fence.window: the duplicate fence is off: a handset that posts again after a lost answer makes a second message")
 	}
-	if c.Cluster.Listen != "" {
-		warn("cluster.listen: routers don't gossip in this version; this router works alone")
-	}
+	c.warnCluster(warn)
 	if !c.ServesDNS() {
 		warn("dns.zones: none, so no DNS is served; handsets must find mm1.listen by other means")
 	}
@@ -115,4 +113,22 @@ func (c *Config) warnTimes(warn func(string, ...any)) {
 	if c.MMSC.Enabled && c.MMSC.MaxMessage < c.MM1.MaxMessage {
 		warn("mmsc.max_message: %s: the embedded MMSC refuses what mm1.max_message (%s) lets in", c.MMSC.MaxMessage, c.MM1.MaxMessage)
 	}
+}
+
+// warnCluster looks at what several routers need to work as one.
+func (c *Config) warnCluster(warn func(string, ...any)) {
+	for i, z := range c.DNS.Zones {
+		if room := c.forgetting(); c.Cluster.Enabled() && z.TTL+newsTime > room {
+			warn("drain.max: %s: of it %s are for resolvers to forget this router, less than dns.zones[%d].ttl (%s)", c.Drain.Max, room, i, z.TTL)
+		}
+	}
+	if !c.Takeover.Enabled() {
+		return
+	}
+	for _, r := range c.Takeover.Routers {
+		if r.Name == c.Node.Name {
+			return
+		}
+	}
+	warn("takeover.routers: this router, %s, is not among them", c.Node.Name)
 }

@@ -30,9 +30,10 @@ type Config struct {
 	Key string `yaml:"key"`
 	// OldKeys are accepted but not used for sending, while a new key is brought in.
 	OldKeys []string `yaml:"old_keys"`
-	// ProbeInterval is how often one other router is asked whether it lives, ProbeTimeout how long its answer may take.
+	// ProbeInterval is how often one other router is asked whether it lives.
 	ProbeInterval time.Duration `yaml:"probe_interval"`
-	ProbeTimeout  time.Duration `yaml:"probe_timeout"`
+	// ProbeTimeout is how long its answer may take before others are asked to look too.
+	ProbeTimeout time.Duration `yaml:"probe_timeout"`
 	// Suspicion times probe_interval is how long a router that does not answer may deny its death.
 	Suspicion int `yaml:"suspicion"`
 	// GossipInterval is how often waiting news is passed on.

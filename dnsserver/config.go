@@ -38,7 +38,9 @@ type Config struct {
 	CookieSecrets []string `yaml:"cookie_secrets"`
 	// Gateways are networks (WAP gateways, resolvers) to which no limit per client applies. Loopback and
 	// private networks always belong to them.
-	Gateways  []string        `yaml:"gateways"`
+	Gateways []string `yaml:"gateways"`
+	// ShortTTL is the most that resolvers may remember the addresses for while a router is about to drain.
+	ShortTTL  time.Duration   `yaml:"short_ttl"`
 	RateLimit RateLimitConfig `yaml:"rate_limit"`
 	TCP       TCPConfig       `yaml:"tcp"`
 	Zones     []ZoneConfig    `yaml:"zones"`
@@ -104,7 +106,7 @@ const (
 // DefaultConfig gives the defaults: everything but zones.
 func DefaultConfig() Config {
 	return Config{
-		Listen: []string{"127.0.0.1:1053"}, Version: "mmsrouter {version}", UDPSize: 1232, UnverifiedSize: 512,
+		Listen: []string{"127.0.0.1:1053"}, Version: "mmsrouter {version}", UDPSize: 1232, UnverifiedSize: 512, ShortTTL: 5 * time.Second,
 		RateLimit: RateLimitConfig{Answers: 200, Errors: 50, Slip: 2, IPv4Prefix: 24, IPv6Prefix: 56},
 		TCP: TCPConfig{MaxConnections: 1000, PerClient: 50, IdleTimeout: 10 * time.Second, MaxQueries: 10000,
 			MaxPipelined: 16 << 10},
@@ -193,6 +195,9 @@ func (c Config) check() []error {
 	between("tcp.max_pipelined", int64(c.TCP.MaxPipelined), 512, 16<<20)
 	if c.TCP.IdleTimeout < 100*time.Millisecond || c.TCP.IdleTimeout > time.Hour {
 		bad("dns.tcp.idle_timeout: %v: want 100ms to 1h", c.TCP.IdleTimeout)
+	}
+	if c.ShortTTL < time.Second || c.ShortTTL > time.Hour || c.ShortTTL%time.Second != 0 {
+		bad("dns.short_ttl: %v: want 1s to 1h in whole seconds", c.ShortTTL)
 	}
 	if len(c.Version) > 200 || len(c.NSID) > 100 {
 		bad("dns.version, dns.nsid: want at most 200 and 100 octets")

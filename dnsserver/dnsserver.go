@@ -24,6 +24,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -51,7 +52,9 @@ type Server struct {
 
 	policy  atomic.Pointer[policy]
 	view    atomic.Pointer[view]
-	rebuild sync.Mutex // held while a view is made; taken before nothing else
+	short   atomic.Bool // a router is about to drain: addresses have the short TTL
+	rebuild sync.Mutex  // held while a view is made; taken before nothing else
+	cached  time.Time   // guarded by rebuild: no address that an earlier view gave is remembered beyond
 
 	udp []*udpSocket
 	tcp []*net.TCPListener
@@ -153,9 +156,51 @@ func (s *Server) Reload(c Config) error {
 	if err != nil {
 		return err
 	}
-	s.policy.Store(p)
-	s.current()
+	s.change(func() { s.policy.Store(p) })
 	return nil
+}
+
+// Shorten gives the addresses the TTL short_ttl, if theirs is longer, or ends that.
+func (s *Server) Shorten(on bool) {
+	if s.short.Load() != on {
+		s.change(func() { s.short.Store(on) })
+	}
+}
+
+// change does what may change a TTL, and notes how long the present one is remembered.
+func (s *Server) change(do func()) {
+	s.rebuild.Lock()
+	s.cached = s.until(time.Now())
+	do()
+	s.rebuild.Unlock()
+	s.current()
+}
+
+// CachedUntil says for how long resolvers may remember addresses that they were given until now: the longest TTL counts,
+// also one that was changed meanwhile. What the others answer is the same, so it holds for all routers.
+func (s *Server) CachedUntil() time.Time {
+	s.rebuild.Lock()
+	defer s.rebuild.Unlock()
+	return s.until(time.Now())
+}
+
+// until is CachedUntil; the caller holds rebuild.
+func (s *Server) until(now time.Time) time.Time {
+	p, until := s.policy.Load(), s.cached
+	for _, z := range p.zones {
+		if end := now.Add(time.Duration(p.addressTTL(z, s.short.Load())) * time.Second); end.After(until) {
+			until = end
+		}
+	}
+	return until
+}
+
+// addressTTL is the TTL of a zone's own addresses.
+func (p *policy) addressTTL(z *zone, short bool) uint32 {
+	if short {
+		return min(z.ttl, p.short)
+	}
+	return z.ttl
 }
 
 // Addrs gives the bound addresses, one for each entry of Config.Listen, in order. UDP and TCP have the same.
@@ -171,16 +216,16 @@ func (s *Server) Addrs() []net.Addr {
 // changed since the last was made.
 func (s *Server) current() *view {
 	v := s.view.Load()
-	if v != nil && v.snap == s.board.Load() && v.policy == s.policy.Load() {
+	if v != nil && v.snap == s.board.Load() && v.policy == s.policy.Load() && v.short == s.short.Load() {
 		return v
 	}
 	s.rebuild.Lock()
 	defer s.rebuild.Unlock()
-	snap, p := s.board.Load(), s.policy.Load()
-	if v = s.view.Load(); v != nil && v.snap == snap && v.policy == p {
+	snap, p, short := s.board.Load(), s.policy.Load(), s.short.Load()
+	if v = s.view.Load(); v != nil && v.snap == snap && v.policy == p && v.short == short {
 		return v
 	}
-	v = newView(snap, p)
+	v = newView(snap, p, short)
 	s.view.Store(v)
 	return v
 }

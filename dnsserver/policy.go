@@ -17,6 +17,7 @@ type policy struct {
 	version string           // of version.bind; "": refused
 	nsid    string           // as text; "": none
 
+	short      uint32 // TTL of addresses while a router is about to drain
 	udpSize    int
 	unverified int
 	cookies    cookieJar
@@ -41,7 +42,7 @@ func compile(c Config, version, nodeName string, old *policy) (*policy, error) {
 	errs := c.check()
 	p := &policy{
 		zones: map[string]*zone{}, version: strings.ReplaceAll(c.Version, "{version}", version), nsid: c.NSID,
-		udpSize: int(c.UDPSize), unverified: int(c.UnverifiedSize),
+		short: seconds(c.ShortTTL), udpSize: int(c.UDPSize), unverified: int(c.UnverifiedSize),
 		maxConns: c.TCP.MaxConnections, perClient: c.TCP.PerClient, maxQueries: c.TCP.MaxQueries,
 		maxPipelined: int(c.TCP.MaxPipelined), idle: c.TCP.IdleTimeout,
 	}

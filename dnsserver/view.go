@@ -13,6 +13,7 @@ import (
 type view struct {
 	snap   *router.Snapshot
 	policy *policy
+	short  bool                 // the addresses have the short TTL
 	zones  map[string]*zoneView // by lower-case wire name
 	packed *packedTable         // for the fast path
 	turn   atomic.Uint32        // counts answers, to rotate addresses
@@ -26,16 +27,16 @@ type zoneView struct {
 	neg *dns.SOA // for negative answers: its TTL is the negative TTL (RFC 2308, 3)
 }
 
-func newView(snap *router.Snapshot, p *policy) *view {
-	v := &view{snap: snap, policy: p, zones: make(map[string]*zoneView, len(p.zones))}
+func newView(snap *router.Snapshot, p *policy, short bool) *view {
+	v := &view{snap: snap, policy: p, short: short, zones: make(map[string]*zoneView, len(p.zones))}
 	for wire, z := range p.zones {
-		v.zones[wire] = newZoneView(z, snap)
+		v.zones[wire] = newZoneView(z, snap, p.addressTTL(z, short))
 	}
 	v.packed = v.pack()
 	return v
 }
 
-func newZoneView(z *zone, snap *router.Snapshot) *zoneView {
+func newZoneView(z *zone, snap *router.Snapshot, ttl uint32) *zoneView {
 	zv := &zoneView{zone: z, own: map[string]*node{}}
 	zv.soa = &dns.SOA{
 		Hdr: z.header(z.fqdn, dns.TypeSOA, z.ttl), Ns: z.mname, Mbox: z.rname, Serial: uint32(snap.Generation), // modulo 2^32 (RFC 1982)
@@ -61,32 +62,32 @@ func newZoneView(z *zone, snap *router.Snapshot) *zoneView {
 		return zv
 	}
 	for _, a := range bz.Addresses {
-		rr := addressRecord(z, z.fqdn, a)
+		rr := addressRecord(z, z.fqdn, a, ttl)
 		t := rr.Header().Rrtype
 		apex.sets[t] = append(apex.sets[t], rr)
 		if ns != nil && (t == dns.TypeA || t == dns.TypeAAAA) {
-			ns.sets[t] = append(ns.sets[t], addressRecord(z, presentation(z.ownNS), a))
+			ns.sets[t] = append(ns.sets[t], addressRecord(z, presentation(z.ownNS), a, ttl))
 		}
 	}
 	return zv
 }
 
 // addressRecord makes the record of an address: A, AAAA, or EUI48 and EUI64 (RFC 7043).
-func addressRecord(z *zone, name string, a router.Address) dns.RR {
+func addressRecord(z *zone, name string, a router.Address, ttl uint32) dns.RR {
 	switch {
 	case a.IP.Is4():
-		return &dns.A{Hdr: z.header(name, dns.TypeA, z.ttl), A: a.IP.AsSlice()}
+		return &dns.A{Hdr: z.header(name, dns.TypeA, ttl), A: a.IP.AsSlice()}
 	case a.IP.IsValid():
-		return &dns.AAAA{Hdr: z.header(name, dns.TypeAAAA, z.ttl), AAAA: a.IP.AsSlice()}
+		return &dns.AAAA{Hdr: z.header(name, dns.TypeAAAA, ttl), AAAA: a.IP.AsSlice()}
 	}
 	var n uint64
 	for i := range len(a.EUI) {
 		n = n<<8 | uint64(a.EUI[i])
 	}
 	if len(a.EUI) == 6 {
-		return &dns.EUI48{Hdr: z.header(name, dns.TypeEUI48, z.ttl), Address: n}
+		return &dns.EUI48{Hdr: z.header(name, dns.TypeEUI48, ttl), Address: n}
 	}
-	return &dns.EUI64{Hdr: z.header(name, dns.TypeEUI64, z.ttl), Address: n}
+	return &dns.EUI64{Hdr: z.header(name, dns.TypeEUI64, ttl), Address: n}
 }
 
 // find gives the node of a name; nil if there is none.
