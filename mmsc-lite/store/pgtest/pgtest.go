@@ -223,10 +223,14 @@ func (c *Cluster) start() (ended chan struct{}, err error) {
 // answers waits until the server answers, or has ended.
 func (c *Cluster) answers(ctx context.Context, ended chan struct{}, retry *time.Ticker) error {
 	for {
-		conn, err := pgx.Connect(ctx, c.dsn("postgres"))
+		try, cancel := context.WithTimeout(ctx, 2*time.Second) // a server that is just ending may take the connection and say nothing
+		conn, err := pgx.Connect(try, c.dsn("postgres"))
 		if err == nil {
-			return conn.Close(ctx)
+			err = conn.Close(try)
+			cancel()
+			return err
 		}
+		cancel()
 		select {
 		case <-ended:
 			return errors.New("it ended by itself")
