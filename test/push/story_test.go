@@ -1,0 +1,204 @@
+package push_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/handset"
+	"github.com/mmsrouter/mmsrouter/mms"
+	"github.com/mmsrouter/mmsrouter/mms/wappush"
+	"github.com/mmsrouter/mmsrouter/mms/wsp"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/peer"
+	"github.com/mmsrouter/mmsrouter/test/appliance"
+	"github.com/mmsrouter/mmsrouter/test/smsc"
+)
+
+// TestSMPP: the server submits to Bob's SMSC itself; Bob's phone fetches from it, stores and acknowledges; Alice is told.
+func TestSMPP(t *testing.T) {
+	a := newA(t, "mms.example.net")
+	b := newPhone(t, bob, func(o *handset.Options) { o.URL = a.url })
+	a.start(t, smpp("bob", b.SMPPAddr().String()))
+	id := a.send(t)
+	stored(t, b, id)
+	if e := b.await(handset.Indicated, 1); e.PDU != mms.MNotifyRespInd || e.Err != nil {
+		t.Errorf("acknowledged: %s", e)
+	}
+	a.reported(t, id, mms.Retrieved)
+}
+
+// TestUDP: the notification is a WAP push to the phone's port.
+func TestUDP(t *testing.T) {
+	a := newA(t, "mms.example.net")
+	b := newPhone(t, bob, func(o *handset.Options) { o.URL = a.url })
+	a.start(t, fmt.Sprintf("{name: bob, type: udp, udp: {hosts: {%q: %q}}}", bob, b.UDPAddr(0)))
+	id := a.send(t)
+	stored(t, b, id)
+	a.reported(t, id, mms.Retrieved)
+}
+
+// TestDirectFromTheSender: Bob has another operator, and his phone fetches from Alice's server directly: nothing but the
+// location says where that is, and the phone's answer goes there too.
+func TestDirectFromTheSender(t *testing.T) {
+	a := newA(t, "mms.example.net")
+	b := newPhone(t, bob, func(o *handset.Options) { o.Header = nil })
+	a.start(t, smpp("bob", b.SMPPAddr().String()))
+	id := a.send(t)
+	if e := stored(t, b, id); !strings.HasPrefix(e.Location, a.url) {
+		t.Errorf("fetched from %s", e.Location)
+	}
+	a.reported(t, id, mms.Retrieved)
+}
+
+// TestThroughTheOwnServer: Bob's phone asks its own server, naming Alice's; that one fetches, keeps, serves, and passes the
+// answer back, wherever the phone posts it.
+func TestThroughTheOwnServer(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		own  bool // the answer goes to the own server, not to the location
+	}{{"answer at the location", false}, {"answer to the own server", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			a := newA(t, "mms.example.net")
+			own := newB(t, a, nil)
+			b := newPhone(t, bob, func(o *handset.Options) {
+				o.Proxy = own.URL
+				if c.own {
+					o.URL = own.URL + "/"
+				}
+			})
+			a.start(t, smpp("bob", b.SMPPAddr().String()))
+			id := a.send(t)
+			e := stored(t, b, id)
+			a.reported(t, id, mms.Retrieved)
+			answer := "POST " + e.Location
+			if c.own {
+				answer = "POST " + own.URL + "/"
+			}
+			if got, want := fmt.Sprint(own.requests()), fmt.Sprint([]string{"GET " + e.Location, answer}); got != want {
+				t.Errorf("the own server was asked %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+// TestThroughTheOwnRouter: the same with B's router in front of B's server: it passes the request on as it came.
+func TestThroughTheOwnRouter(t *testing.T) {
+	a := newA(t, "mms.example.net")
+	own := newB(t, a, nil)
+	front := appliance.Start(t, appliance.Setup{MMSCs: []appliance.MMSC{{Name: "b", URL: own.URL + "/"}},
+		MM1: []string{"peers: [mms.example.net]", fmt.Sprintf("identity: {trusted: [\"127.0.0.0/8\"], headers: [%s]}", msisdn)}})
+	b := newPhone(t, bob, func(o *handset.Options) { o.Proxy, o.URL = "http://"+front.MM1, "http://"+front.MM1+"/" })
+	a.start(t, smpp("bob", b.SMPPAddr().String()))
+	id := a.send(t)
+	e := stored(t, b, id)
+	a.reported(t, id, mms.Retrieved)
+	if got := own.requests(); len(got) < 2 || got[0] != "GET "+e.Location || !strings.HasPrefix(got[1], "POST /") {
+		t.Errorf("the own server was asked %q", got)
+	}
+}
+
+// TestSenderDown: Bob's phone defers, and when it asks Alice's server can't be reached: his own server tries again, then says so
+// in an M-Retrieve.conf; the phone comes back later, gets the message and acknowledges.
+func TestSenderDown(t *testing.T) {
+	a := newA(t, "mms.example.net")
+	own := newB(t, a, func(c *peer.Config) { c.Timeout, c.Deadline = 50*time.Millisecond, 100*time.Millisecond })
+	b := newPhone(t, bob, func(o *handset.Options) { o.Proxy, o.Mode = own.URL, handset.Deferred })
+	a.start(t, smpp("bob", b.SMPPAddr().String()))
+	id := a.send(t)
+	if e := b.await(handset.Indicated, 1); e.Status != mms.Deferred.String() || e.Err != nil {
+		t.Errorf("deferred: %s", e)
+	}
+	a.road.block(true)
+	fetched := make(chan error, 1)
+	go func() { fetched <- b.Fetch(t.Context(), bob, b.await(handset.Notified, 1).Transaction) }()
+	if e := b.await(handset.Retrying, 1); e.Err == nil || !strings.Contains(e.Err.Error(), mms.RetrieveTransientNetworkProblem.RetrieveString()) {
+		t.Errorf("the phone was told %v", e.Err)
+	}
+	a.road.block(false)
+	if err := <-fetched; err != nil {
+		t.Fatal(err)
+	}
+	stored(t, b, id)
+	if e := b.await(handset.Indicated, 2); e.PDU != mms.MAcknowledgeInd || e.Err != nil {
+		t.Errorf("acknowledged: %s", e)
+	}
+	a.reported(t, id, mms.Retrieved)
+}
+
+// TestNeverAcknowledged: a phone fetches and says nothing. It is not notified again, the message stays fetchable, and Alice is told
+// that it was retrieved once the grace is over.
+func TestNeverAcknowledged(t *testing.T) {
+	a := newA(t, "mms.example.net")
+	s := smsc.New(t).Start()
+	a.start(t, smpp("bob", s.Address()))
+	id := a.send(t)
+	location := notified(t, s, 1)
+	fetch := func() {
+		t.Helper()
+		resp, err := client.Get("http://" + a.MM1 + location[strings.Index(location, "/m/"):])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != 200 {
+			t.Fatalf("GET: %d %v", resp.StatusCode, err)
+		}
+		if m, err := mms.Decode(b); err != nil || m.MessageID() != id {
+			t.Errorf("fetched %v", err)
+		}
+	}
+	fetch()
+	before := len(s.Submits())
+	a.reported(t, id, mms.Retrieved)
+	fetch()
+	if n := len(s.Submits()); n != before {
+		t.Errorf("%d short messages after the retrieval, %d before", n, before)
+	}
+}
+
+// TestNotificationLost: nothing reaches Bob. He is notified again until the message expires, always with the same location and
+// transaction id; then Alice is told that it expired.
+func TestNotificationLost(t *testing.T) {
+	a := newA(t, "mms.example.net")
+	s := smsc.New(t).Start()
+	a.start(t, smpp("bob", s.Address()))
+	pdu, err := wsp.AppendParts(mms.SendReq{TransactionID: "T1", From: alice + "/TYPE=PLMN", To: []string{bob + "/TYPE=PLMN"}, DeliveryReport: mms.Yes,
+		Expiry: &mms.When{After: 3 * time.Second}, ContentType: wsp.Media(wsp.MultipartMixed)}.AppendHead(nil),
+		[]wsp.Part{{ContentType: wsp.Media("text/plain"), Data: []byte("Hi"), Size: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf, err := a.alice.SendPDU(t.Context(), alice, pdu)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one, two := notified(t, s, 1), notified(t, s, 2); one != two {
+		t.Errorf("notified of %s, then of %s", one, two)
+	}
+	a.reported(t, conf.MessageID(), mms.Expired)
+	n := len(s.Messages()[bob[1:]])
+	if n < 2 || n > 4 {
+		t.Errorf("notified %d times in 3 s by pauses of 1 s", n)
+	}
+}
+
+var client = &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+
+// notified waits for the n-th notification that an SMSC was given for Bob, and gives its location.
+func notified(t *testing.T, s *smsc.SMSC, n int) string {
+	t.Helper()
+	s.Wait(t, "a notification", func() bool { return len(s.Messages()[bob[1:]]) >= n })
+	p, err := wappush.Decode(s.Messages()[bob[1:]][n-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := mms.Decode(p.Body)
+	if err != nil || m.Type != mms.MNotificationInd {
+		t.Fatalf("not a notification: %v", err)
+	}
+	return m.ContentLocation()
+}

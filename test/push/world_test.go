@@ -1,0 +1,374 @@
+package push_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/handset"
+	"github.com/mmsrouter/mmsrouter/mms"
+	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/delivery"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/peer"
+	"github.com/mmsrouter/mmsrouter/test/appliance"
+)
+
+// Alice's operator is A; Bob's is A too, or B.
+const (
+	alice, bob = "+46701740605", "+15551740606"
+	msisdn     = "X-MSISDN"
+	patience   = 30 * time.Second
+)
+
+// road is the way to a server whose address must be known before it runs: it passes connections on, unless it is closed.
+type road struct {
+	net.Listener
+	mu    sync.Mutex
+	to    string
+	open  bool
+	conns map[net.Conn]struct{}
+	wg    sync.WaitGroup
+}
+
+func newRoad(t *testing.T) *road {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &road{Listener: l, open: true, conns: map[net.Conn]struct{}{}}
+	r.wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			r.wg.Go(func() { r.pass(c) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		r.block(true)
+		r.wg.Wait()
+	})
+	return r
+}
+
+// enter notes a connection; false if the road is closed.
+func (r *road) enter(c net.Conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.open {
+		return false
+	}
+	r.conns[c] = struct{}{}
+	return true
+}
+
+func (r *road) leave(c net.Conn) {
+	c.Close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.conns, c)
+}
+
+func (r *road) pass(near net.Conn) {
+	defer r.leave(near)
+	r.mu.Lock()
+	to := r.to
+	r.mu.Unlock()
+	if !r.enter(near) || to == "" {
+		return
+	}
+	far, err := net.Dial("tcp", to)
+	if err != nil {
+		return
+	}
+	defer r.leave(far)
+	if !r.enter(far) {
+		return
+	}
+	var wg sync.WaitGroup
+	copyTo := func(to, from net.Conn) {
+		_, _ = io.Copy(to, from) // a side that breaks ends both
+		_ = to.(*net.TCPConn).CloseWrite()
+	}
+	wg.Go(func() { copyTo(far, near) })
+	copyTo(near, far)
+	wg.Wait()
+}
+
+// lead says where the road goes.
+func (r *road) lead(to string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.to = to
+}
+
+// block closes the road, and what is on its way breaks; or opens it.
+func (r *road) block(yes bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open = !yes
+	if yes {
+		for c := range r.conns {
+			c.Close()
+		}
+	}
+}
+
+func (r *road) port() string {
+	_, port, _ := net.SplitHostPort(r.Addr().String())
+	return port
+}
+
+// phones is handsets and what happened to them.
+type phones struct {
+	t testing.TB
+	*handset.Phones
+	dir    string
+	mu     sync.Mutex
+	events []handset.Event
+	more   chan struct{}
+}
+
+// newPhone starts a handset with an SMSC of its own in front and a port for pushes by UDP.
+func newPhone(t *testing.T, number string, change func(*handset.Options)) *phones {
+	t.Helper()
+	p := &phones{t: t, dir: t.TempDir(), more: make(chan struct{}, 1)}
+	o := handset.Options{Numbers: []string{number}, Dir: p.dir, SMPP: "127.0.0.1:0", UDP: []string{"127.0.0.1:0"}, Header: []string{msisdn + ": ##LINE1##"},
+		Resolve: func(_ context.Context, host string) ([]string, error) {
+			if host != "mms.example.net" {
+				return nil, fmt.Errorf("there is no %s", host)
+			}
+			return []string{"127.0.0.1"}, nil
+		},
+		Retry: handset.Retry{Timeout: patience, Attempts: 3, Pause: 20 * time.Millisecond, Schedule: []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, time.Second, 5 * time.Second}},
+		Observe: func(e handset.Event) {
+			p.mu.Lock()
+			p.events = append(p.events, e)
+			p.mu.Unlock()
+			select {
+			case p.more <- struct{}{}:
+			default:
+			}
+		}}
+	if change != nil {
+		change(&o)
+	}
+	var err error
+	if p.Phones, err = handset.New(o); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("%s: %v", number, err)
+		}
+		if t.Failed() {
+			for _, e := range p.all() {
+				t.Log(number, e)
+			}
+		}
+	})
+	return p
+}
+
+func (p *phones) all() []handset.Event {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]handset.Event{}, p.events...)
+}
+
+// await waits for the n-th event of a kind.
+func (p *phones) await(k handset.Kind, n int) handset.Event {
+	p.t.Helper()
+	end := time.NewTimer(patience)
+	defer end.Stop()
+	for {
+		seen := 0
+		for _, e := range p.all() {
+			if e.Kind == k {
+				if seen++; seen == n {
+					return e
+				}
+			}
+		}
+		select {
+		case <-p.more:
+		case <-end.C:
+			p.t.Fatalf("%d events %s, want %d", seen, k, n)
+		}
+	}
+}
+
+// operatorA is Alice's: a whole appliance with its embedded MMSC.
+type operatorA struct {
+	*appliance.Router
+	road  *road
+	url   string
+	alice *phones
+}
+
+// newA prepares what others must know of A before it starts. host is how its locations name it.
+func newA(t *testing.T, host string) *operatorA {
+	t.Helper()
+	a := &operatorA{road: newRoad(t)}
+	a.url = "http://" + net.JoinHostPort(host, a.road.port()) + "/"
+	a.alice = newPhone(t, alice, func(o *handset.Options) { o.URL = a.url })
+	return a
+}
+
+// smpp is a carrier that binds to an SMSC.
+func smpp(name, address string) string {
+	return fmt.Sprintf("{name: %s, type: smpp, smpp: {smscs: [{address: %q, system_id: %s, password: pw}], reconnect: 20ms}}", name, address, name)
+}
+
+// start starts A; bob is the carrier that notifies Bob.
+func (a *operatorA) start(t *testing.T, bobs string, more ...string) {
+	t.Helper()
+	mmsc := append([]string{"mmsc:", "  enabled: true", "  delivery: {retry_first: 50ms, retry_max: 200ms, renotify: [1s, 1s, 1s], fetched_grace: 1s, jitter: 0}"}, more...)
+	a.Router = appliance.Start(t, appliance.Setup{
+		MM1: []string{"url: " + a.url, fmt.Sprintf("identity: {trusted: [\"127.0.0.0/8\"], headers: [%s]}", msisdn)},
+		Top: append(mmsc, "push:", "  carriers:", "    - "+smpp("alice", a.alice.SMPPAddr().String()), "    - "+bobs,
+			"  routes:", "    - {prefix: \"+46\", carriers: [alice]}", "    - {prefix: \"+1\", carriers: [bob]}")})
+	a.road.lead(a.MM1)
+}
+
+// send lets Alice send Bob a text and a picture, with a report; it gives the Message-ID.
+func (a *operatorA) send(t *testing.T) string {
+	t.Helper()
+	conf, err := a.alice.Send(t.Context(), alice, handset.Letter{To: []string{bob}, Subject: "Hello", DeliveryReport: true, Parts: []handset.Part{
+		{Name: "a.txt", Type: "text/plain", Data: []byte("Hello, Bob")}, {Name: "b.jpg", Type: "image/jpeg", Data: picture}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conf.MessageID()
+}
+
+var picture = bytes.Repeat([]byte("\xFF\xD8 picture "), 10_000)
+
+// stored waits until Bob's phone has stored the message, whole.
+func stored(t *testing.T, p *phones, messageID string) handset.Event {
+	t.Helper()
+	e := p.await(handset.Stored, 1)
+	if e.MessageID != messageID || e.From != alice+"/TYPE=PLMN" || e.Subject != "Hello" || e.Parts != 2 {
+		t.Errorf("stored %s", e)
+	}
+	for name, want := range map[string]string{"a.txt": "Hello, Bob", "b.jpg": string(picture)} {
+		found := false
+		list, err := os.ReadDir(e.Folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range list {
+			b, err := os.ReadFile(filepath.Join(e.Folder, f.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = found || strings.Contains(f.Name(), name) && string(b) == want
+		}
+		if !found {
+			t.Errorf("%s is not in %s: %v", name, e.Folder, list)
+		}
+	}
+	return e
+}
+
+// reported waits until Alice has been told.
+func (a *operatorA) reported(t *testing.T, messageID string, status mms.MessageStatus) {
+	t.Helper()
+	if e := a.alice.await(handset.DeliveryReport, 1); e.MessageID != messageID || e.Status != status.String() || e.From != bob+"/TYPE=PLMN" {
+		t.Errorf("reported: %s", e)
+	}
+}
+
+// operatorB is Bob's own server: its embedded MMSC behind the relay to listed operators.
+type operatorB struct {
+	*httptest.Server
+	mu    sync.Mutex
+	asked []string
+}
+
+func newB(t *testing.T, a *operatorA, change func(*peer.Config)) *operatorB {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	dir := t.TempDir()
+	m, err := mmsc.New(mmsc.Options{Config: mmsc.DefaultConfig(), DataDir: dir, NodeName: "b", URL: "http://mms.b.example", Notifier: nobody{}, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := peer.Open(t.Context(), dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := peer.DefaultConfig()
+	host := strings.TrimSuffix(strings.TrimPrefix(a.url, "http://"), "/")
+	c.Operators = []peer.Operator{{Name: "a", Hosts: []string{host}, Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Paths: []string{"/m/"}}}
+	c.Timeout, c.Deadline, c.Pause = patience, patience, 10*time.Millisecond
+	c.Indications.RetryFirst = 20 * time.Millisecond
+	if change != nil {
+		change(&c)
+	}
+	x, err := peer.New(peer.Options{Config: c, Store: st, Log: log, Resolver: loopback{}, Identify: func(r *http.Request) string { return r.Header.Get(msisdn) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &operatorB{}
+	h := x.Handler(m.Handler())
+	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b.mu.Lock()
+		b.asked = append(b.asked, r.Method+" "+r.RequestURI)
+		b.mu.Unlock()
+		h.ServeHTTP(w, r)
+	}))
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for _, run := range []func(context.Context) error{m.Run, x.Run} {
+		wg.Go(func() {
+			if err := run(ctx); err != nil {
+				t.Errorf("operator B: %v", err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		b.Close()
+		cancel()
+		wg.Wait()
+	})
+	return b
+}
+
+// requests gives what B was asked, in order.
+func (b *operatorB) requests() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]string{}, b.asked...)
+}
+
+// nobody notifies nobody: B sends no messages of its own in these stories.
+type nobody struct{}
+
+func (nobody) Push(context.Context, *delivery.Push) error { return delivery.ErrNoRoute }
+
+// loopback resolves every name to this machine.
+type loopback struct{}
+
+func (loopback) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+}
