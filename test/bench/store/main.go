@@ -1,0 +1,220 @@
+// Command store is the bench of the embedded MMSC: durable submissions, how they bear what is stored already,
+// retrievals, and memory under slow uploads. It runs the real program with a real disk and prints tables; it
+// judges nothing.
+//
+// CPU seconds are those of the whole router, MM1 front door included. The yardstick is the disk itself: the same
+// octets written to one file and synced (fdatasync) after each batch of sixteen messages.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/test/bench/measure"
+)
+
+type bench struct {
+	ours  string
+	dir   string
+	quick bool
+	round int
+}
+
+func main() {
+	b := &bench{}
+	flag.BoolVar(&b.quick, "quick", false, "fewer and smaller runs: under a minute")
+	flag.StringVar(&b.ours, "mmsrouter", "./mmsrouter", "the router's program (make build)")
+	dir := flag.String("dir", "", "folder of the data, on the disk to measure; empty: a temporary one")
+	rounds := flag.Int("rounds", 3, "interleaved rounds")
+	flag.Parse()
+	if err := b.run(*dir, *rounds); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func (b *bench) run(dir string, rounds int) (err error) {
+	if b.ours, err = filepath.Abs(b.ours); err != nil {
+		return err
+	}
+	if _, err := os.Stat(b.ours); err != nil {
+		return fmt.Errorf("no program to measure (make build): %w", err)
+	}
+	if b.dir, err = os.MkdirTemp(dir, "bench-store"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	if b.quick {
+		rounds = 1
+	}
+	fmt.Println(measure.Machine())
+	for _, t := range []func(int) ([]*measure.Table, error){b.submissions, b.growth, b.retrievals, b.memory} {
+		tables, err := t(rounds)
+		if err != nil {
+			return err
+		}
+		for _, t := range tables {
+			fmt.Println()
+			t.Print(os.Stdout)
+		}
+	}
+	return nil
+}
+
+func kilobytes(n int) string { return strconv.Itoa(n/1000) + " KB" }
+
+// submissions is messages a second and CPU by size and senders, beside the bare disk.
+func (b *bench) submissions(rounds int) ([]*measure.Table, error) {
+	senders := []int{1, 16, 64}
+	var cols []string
+	for _, size := range []int{30_000, 300_000} {
+		for _, n := range senders {
+			cols = append(cols, fmt.Sprintf("%s, %d", kilobytes(size), n))
+		}
+	}
+	rate := measure.NewTable("Durable submissions, by size and senders", "messages a second", "write + fdatasync, batches of 16", cols...)
+	cpu := measure.NewTable("of these, CPU of the router", "CPU s per 1,000 messages", "", cols...)
+	for range rounds {
+		for _, size := range []int{30_000, 300_000} {
+			n := map[bool]int{true: 1500, false: 6000}[b.quick] * 30_000 / size
+			n = max(n, 300)
+			disk, err := b.disk(size, n)
+			if err != nil {
+				return nil, err
+			}
+			r, err := b.start(false)
+			if err != nil {
+				return nil, err
+			}
+			for _, s := range senders {
+				col, n := fmt.Sprintf("%s, %d", kilobytes(size), s), n
+				if s == 1 {
+					n /= 4
+				}
+				rate.Add("write + fdatasync, batches of 16", col, disk)
+				took, spent, err := r.submit(n, s, size)
+				if err != nil {
+					r.stop()
+					return nil, err
+				}
+				rate.Add("mmsrouter", col, float64(n)/took.Seconds())
+				cpu.Add("mmsrouter", col, spent.Seconds()*1000/float64(n))
+			}
+			r.stop()
+		}
+	}
+	return []*measure.Table{rate, cpu}, nil
+}
+
+// disk is what the disk alone takes: messages a second.
+func (b *bench) disk(size, n int) (float64, error) {
+	f, err := os.CreateTemp(b.dir, "disk")
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	buf := make([]byte, size)
+	began := time.Now()
+	for i := 1; i <= n; i++ {
+		if _, err := f.Write(buf); err != nil {
+			return 0, err
+		}
+		if i%16 == 0 || i == n {
+			if err := fdatasync(f); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return float64(n) / time.Since(began).Seconds(), nil
+}
+
+// growth is the same submissions on a store that holds ever more.
+func (b *bench) growth(rounds int) ([]*measure.Table, error) {
+	steps := []int{0, 100_000, 1_000_000}
+	n := 4000
+	if b.quick {
+		steps, n = []int{0, 5_000}, 1000
+	}
+	var cols []string
+	for _, s := range steps {
+		cols = append(cols, strconv.Itoa(s)+" stored")
+	}
+	rate := measure.NewTable("Submissions of 30 KB by 16 senders on what is stored already", "messages a second", "", cols...)
+	cpu := measure.NewTable("of these, CPU of the router", "CPU s per 1,000 messages", "", cols...)
+	r, err := b.start(false)
+	if err != nil {
+		return nil, err
+	}
+	defer r.stop()
+	stored := 0
+	for i, s := range steps {
+		if s > stored {
+			if _, _, err := r.submit(s-stored, 64, 600); err != nil {
+				return nil, err
+			}
+			stored = s
+		}
+		for range rounds {
+			took, spent, err := r.submit(n, 16, 30_000)
+			if err != nil {
+				return nil, err
+			}
+			stored += n
+			rate.Add("mmsrouter", cols[i], float64(n)/took.Seconds())
+			cpu.Add("mmsrouter", cols[i], spent.Seconds()*1000/float64(n))
+		}
+	}
+	return []*measure.Table{rate, cpu}, nil
+}
+
+// retrievals is GETs of messages that wait, whose locations the notification hook has told.
+func (b *bench) retrievals(rounds int) ([]*measure.Table, error) {
+	rate := measure.NewTable("Retrievals by 16 handsets", "messages a second", "", "30 KB", "300 KB")
+	cpu := measure.NewTable("of these, CPU of the router", "CPU s per 1,000 messages", "", "30 KB", "300 KB")
+	for range rounds {
+		for _, size := range []int{30_000, 300_000} {
+			n := 600
+			if b.quick {
+				n = 200
+			}
+			r, err := b.start(true)
+			if err != nil {
+				return nil, err
+			}
+			took, spent, err := r.retrieve(n, 16, size)
+			r.stop()
+			if err != nil {
+				return nil, err
+			}
+			rate.Add("mmsrouter", kilobytes(size), float64(n)/took.Seconds())
+			cpu.Add("mmsrouter", kilobytes(size), spent.Seconds()*1000/float64(n))
+		}
+	}
+	return []*measure.Table{rate, cpu}, nil
+}
+
+// memory is the highest resident set while many slow uploads are under way at once.
+func (b *bench) memory(int) ([]*measure.Table, error) {
+	n, size, rate := 1000, 1_000_000, 250_000
+	if b.quick {
+		n, size = 200, 300_000
+	}
+	title := fmt.Sprintf("%d uploads of %s at once, %s/s each", n, kilobytes(size), kilobytes(rate))
+	t := measure.NewTable(title, "", "", "peak memory, MB", "before, MB", "failed")
+	r, err := b.start(false)
+	if err != nil {
+		return nil, err
+	}
+	defer r.stop()
+	t.Add("mmsrouter", "before, MB", float64(measure.Resident(r.proc.Pid()))/1e6)
+	failed := r.slow(n, size, rate)
+	t.Add("mmsrouter", "peak memory, MB", float64(measure.Peak(r.proc.Pid()))/1e6)
+	t.Add("mmsrouter", "failed", float64(failed))
+	return []*measure.Table{t}, nil
+}
