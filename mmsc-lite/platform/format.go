@@ -13,11 +13,16 @@ import (
 type jpegFacts struct {
 	progressive bool
 	orientation int // EXIF 0x0112, 1 to 8
+	scans       int
 }
+
+// maxScans bounds the passes over a progressive JPEG: a few octets are enough for
+// a scan that costs a walk over the whole picture.
+const maxScans = 100
 
 // scanJPEG walks over the segments before the first scan (ITU-T T.81 B.2).
 func scanJPEG(b []byte) jpegFacts {
-	f := jpegFacts{orientation: 1}
+	f := jpegFacts{orientation: 1, scans: bytes.Count(b, []byte{0xFF, 0xDA})} // within a scan, 00 or a restart follows FF
 	for i := 2; i+4 <= len(b) && b[i] == 0xFF; {
 		marker := b[i+1]
 		if marker == 0xFF { // fill octet

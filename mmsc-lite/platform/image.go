@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/draw"
-	"golang.org/x/image/tiff"
 	"golang.org/x/image/webp"
 )
 
@@ -25,7 +24,8 @@ type codec struct {
 }
 
 // codecOf gives the reader of a type. The formats are named here and not found
-// in the registry of package image, so that an import elsewhere adds none.
+// in the registry of package image, so that an import elsewhere adds none. TIFF is
+// not among them: a file of one-pixel tiles keeps its decoder busy for minutes.
 func codecOf(media string) (codec, bool) {
 	switch media {
 	case jpegType:
@@ -38,8 +38,6 @@ func codecOf(media string) (codec, bool) {
 		return codec{bmp.DecodeConfig, bmp.Decode}, true
 	case "image/webp":
 		return codec{webp.DecodeConfig, webp.Decode}, true
-	case "image/tiff":
-		return codec{tiff.DecodeConfig, tiff.Decode}, true
 	case wbmpType:
 		return codec{wbmpConfig, wbmpDecode}, true
 	}
@@ -92,6 +90,9 @@ func openPicture(data []byte, media string, class Class, boxW, boxH int, in Inpu
 	switch media {
 	case jpegType:
 		j := scanJPEG(data)
+		if j.scans > maxScans {
+			return nil, fmt.Errorf("a JPEG of %d scans", j.scans)
+		}
 		p.orientation = j.orientation
 		// Core media is baseline JPEG (OMA-MMS-CONF), and phones do not turn pictures by EXIF.
 		p.asIs = p.asIs && (class.free() || !j.progressive && j.orientation <= 1)

@@ -25,7 +25,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
-	"time"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -56,12 +56,17 @@ type Options struct {
 
 // Platform makes messages. It is safe for concurrent use.
 type Platform struct {
-	cfg    Config
+	rules  atomic.Pointer[rules]
 	fetch  Fetcher
 	submit Submitter
 	log    *slog.Logger
 	met    *metrics
-	slots  slots
+}
+
+// rules are a configuration in force. A content keeps those it began with.
+type rules struct {
+	cfg   Config
+	slots slots
 }
 
 // New checks the configuration and gives a Platform.
@@ -69,13 +74,23 @@ func New(o Options) (*Platform, error) {
 	if err := o.Config.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Platform{cfg: o.Config, fetch: o.Fetch, submit: o.Submit, log: o.Log, slots: make(slots, o.Config.Workers)}
+	p := &Platform{fetch: o.Fetch, submit: o.Submit, log: o.Log}
+	p.rules.Store(&rules{o.Config, make(slots, o.Config.Workers)})
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
 	var err error
 	p.met, err = newMetrics(o.Metrics)
 	return p, err
+}
+
+// Reload checks a configuration and puts it in force for what comes from now on.
+func (p *Platform) Reload(c Config) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	p.rules.Store(&rules{c, make(slots, c.Workers)})
+	return nil
 }
 
 // Sent is a message that was submitted.
@@ -86,9 +101,9 @@ type Sent struct {
 }
 
 // Send composes and submits. If the second of several messages can't be
-// submitted, those before it are told beside the error; submitting again with
-// the same TransactionID lets a server that fences duplicates see the first ones
-// as such.
+// submitted, those before it are told beside the error. The same request gives
+// the same octets, so that sending it again with its TransactionID lets a server
+// that fences duplicates answer the first ones as such.
 func (p *Platform) Send(ctx context.Context, r Request) ([]Sent, []Note, error) {
 	if p.submit == nil {
 		return nil, nil, errors.New("the platform has nobody to submit to")
@@ -116,9 +131,10 @@ func (p *Platform) Send(ctx context.Context, r Request) ([]Sent, []Note, error) 
 // Compose makes the message, or the messages, of a request. An error is an
 // *Error.
 func (p *Platform) Compose(ctx context.Context, r Request) (*Result, error) {
-	within, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	now := p.rules.Load()
+	within, cancel := context.WithTimeout(ctx, now.cfg.Timeout)
 	defer cancel()
-	res, err := p.compose(within, r)
+	res, err := p.compose(within, now, r)
 	if err != nil && within.Err() != nil {
 		err = &Error{Kind: Interrupted, Retry: true, Err: fmt.Errorf("make a message: %w", context.Cause(within))}
 	}
@@ -133,8 +149,8 @@ func (p *Platform) Compose(ctx context.Context, r Request) (*Result, error) {
 	return res, err
 }
 
-func (p *Platform) compose(ctx context.Context, r Request) (*Result, error) {
-	c := &composer{ctx: ctx, p: p, r: r}
+func (p *Platform) compose(ctx context.Context, now *rules, r Request) (*Result, error) {
+	c := &composer{ctx: ctx, rules: now, fetch: p.fetch, r: r}
 	for _, step := range []func() error{c.address, c.limits, c.prepare, c.reduce} {
 		if err := step(); err != nil {
 			return nil, err
@@ -145,11 +161,12 @@ func (p *Platform) compose(ctx context.Context, r Request) (*Result, error) {
 
 // composer is the work on one request.
 type composer struct {
-	ctx  context.Context
-	p    *Platform
-	r    Request
-	from string
-	to   []string
+	*rules
+	ctx   context.Context
+	fetch Fetcher
+	r     Request
+	from  string
+	to    []string
 
 	class      Class
 	size       int64 // of a message
@@ -210,10 +227,10 @@ func (c *composer) address() error {
 func (c *composer) limits() error {
 	l, name := c.r.Limits, c.r.Limits.Class
 	if name == "" {
-		name = c.p.cfg.Class
+		name = c.cfg.Class
 	}
 	var ok bool
-	if c.class, ok = c.p.cfg.Classes[name]; !ok {
+	if c.class, ok = c.cfg.Classes[name]; !ok {
 		return &Error{Kind: BadRequest, Err: fmt.Errorf("class %q is not configured", name)}
 	}
 	if l.Size < 0 || l.MaxWidth < 0 || l.MaxHeight < 0 {
@@ -223,7 +240,7 @@ func (c *composer) limits() error {
 	if l.Size > 0 {
 		size = min(size, l.Size)
 	}
-	c.size = size - min(int64(c.p.cfg.Headroom), size/4)
+	c.size = size - min(int64(c.cfg.Headroom), size/4)
 	c.boxW, c.boxH = c.class.MaxWidth, c.class.MaxHeight
 	if l.MaxWidth > 0 && l.MaxHeight > 0 {
 		if c.boxW == 0 {
@@ -234,16 +251,17 @@ func (c *composer) limits() error {
 	return nil
 }
 
-// head makes the headers of message n of several, counted from 1.
+// head makes the headers of message n of several, counted from 1. There is no
+// Date: the server puts its own, and the same content stays the same octets.
 func (c *composer) head(n, of int) mms.SendReq {
-	h := mms.SendReq{TransactionID: c.base, Version: c.r.Version, Date: time.Now(), From: c.from, To: c.to, Subject: c.subject, Class: c.r.Class,
+	h := mms.SendReq{TransactionID: c.base, Version: c.r.Version, From: c.from, To: c.to, Subject: c.subject, Class: c.r.Class,
 		Priority: c.r.Priority, Extra: c.r.Extra}
 	if n > 1 {
 		h.TransactionID += "-" + strconv.Itoa(n)
 	}
 	if of > 1 {
 		tail := fmt.Sprintf("(%d/%d)", n, of)
-		h.Subject = strings.TrimSpace(oneLine(c.subject, max(1, c.p.cfg.Subject-len(tail)-1)) + " " + tail)
+		h.Subject = strings.TrimSpace(oneLine(c.subject, max(1, c.cfg.Subject-len(tail)-1)) + " " + tail)
 	}
 	if c.r.Delay > 0 {
 		h.DeliveryTime = &mms.When{After: c.r.Delay}

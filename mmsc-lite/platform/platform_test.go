@@ -491,6 +491,16 @@ func TestSendTellsWhatWasSubmitted(t *testing.T) {
 	if err == nil || len(sent) != 1 {
 		t.Errorf("%v, %v: want the first and the error of the second", sent, err)
 	}
+	box.most = 10
+	again := request("image-rich", text("x"), platform.Item{Data: asJPEG(t, noise(500, 400), 90)}, platform.Item{Data: asPNG(t, flat(700, 90))})
+	for range 2 {
+		if _, _, err := p.Send(context.Background(), again); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(box.pdus[2], box.pdus[3]) {
+		t.Error("the same request gave other octets: a server can't tell the second from a new message")
+	}
 	if _, _, err := newPlatform(t, nil).Send(context.Background(), request("text", text("x"))); err == nil {
 		t.Error("submitted to nobody")
 	}
@@ -503,5 +513,17 @@ func TestTimeEnds(t *testing.T) {
 	var e *platform.Error
 	if !errors.As(err, &e) || e.Kind != platform.Interrupted || !e.Retry || !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+func TestReload(t *testing.T) {
+	p := newPlatform(t, nil)
+	c := platform.DefaultConfig()
+	c.MaxMessages = 1
+	if p.Reload(platform.Config{}) == nil || p.Reload(c) != nil {
+		t.Fatal("an empty configuration was taken, or a good one refused")
+	}
+	if m := one(t, p, request("text", text(strings.Repeat("word ", 10000)))); !m.noted(platform.Cut) {
+		t.Error(m.notes)
 	}
 }

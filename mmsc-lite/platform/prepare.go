@@ -11,7 +11,7 @@ import (
 // prepare turns the request's content into a deck of parts that are of the class,
 // before any thought of size.
 func (c *composer) prepare() error {
-	u := &unpacker{in: c.p.cfg.Input, fetch: c.p.fetch, note: c.note, left: int64(c.p.cfg.Input.Size), smil: c.r.Content.SMIL}
+	u := &unpacker{in: c.cfg.Input, fetch: c.fetch, note: c.note, left: int64(c.cfg.Input.Size), smil: c.r.Content.SMIL}
 	type page struct {
 		parts []*part
 		dur   time.Duration
@@ -35,8 +35,8 @@ func (c *composer) prepare() error {
 		}
 		return out, nil
 	}
-	if len(c.r.Content.Pages) > c.p.cfg.Input.Items {
-		return tooLarge("more than %d pages", c.p.cfg.Input.Items)
+	if len(c.r.Content.Pages) > c.cfg.Input.Items {
+		return tooLarge("more than %d pages", c.cfg.Input.Items)
 	}
 	var pages []page
 	for _, given := range c.r.Content.Pages {
@@ -70,7 +70,7 @@ func (c *composer) prepare() error {
 // title chooses the subject: the request's, the content's, the first page's.
 func (c *composer) title(found string) {
 	for _, s := range []string{c.r.Subject, c.r.Content.Subject, found, c.subject} {
-		if s = oneLine(strings.ToValidUTF8(s, "\uFFFD"), c.p.cfg.Subject); s != "" {
+		if s = oneLine(strings.ToValidUTF8(s, "\uFFFD"), c.cfg.Subject); s != "" {
 			c.subject = s
 			return
 		}
@@ -79,7 +79,7 @@ func (c *composer) title(found string) {
 
 // present lays the parts out by a given presentation, if it can be used.
 func (c *composer) present(smil []byte) bool {
-	p, err := parseSMIL(smil, c.p.cfg.Input)
+	p, err := parseSMIL(smil, c.cfg.Input)
 	if err != nil {
 		c.note(Note{NewSMIL, "presentation", err.Error()})
 		return false
@@ -172,11 +172,11 @@ func (p *part) text(it *Item, c *composer) {
 
 // picture fits a picture to the class's dimensions.
 func (c *composer) picture(p *part, label string) error {
-	pic, err := openPicture(p.data, p.media, c.class, c.boxW, c.boxH, c.p.cfg.Input)
+	pic, err := openPicture(p.data, p.media, c.class, c.boxW, c.boxH, c.cfg.Input)
 	if err != nil {
 		return err
 	}
-	if p.top, err = pic.first(c.ctx, c.p.slots); err != nil {
+	if p.top, err = pic.first(c.ctx, c.slots); err != nil {
 		return err
 	}
 	if p.top.rung >= 0 {

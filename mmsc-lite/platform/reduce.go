@@ -98,7 +98,7 @@ func (c *composer) findFloor(p *part) error {
 	if p.floor.data != nil {
 		return nil
 	}
-	e, err := p.pic.climb(c.ctx, c.p.slots, 0)
+	e, err := p.pic.climb(c.ctx, c.slots, 0)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (c *composer) shrink(d *deck, n, of int) (bool, error) {
 			continue
 		}
 		mine := max(int64(len(p.floor.data)), share)
-		e, err := p.pic.climb(c.ctx, c.p.slots, mine+carry)
+		e, err := p.pic.climb(c.ctx, c.slots, mine+carry)
 		if err != nil {
 			return false, err
 		}

@@ -43,7 +43,7 @@ type splitter struct {
 // attachments in their order. What does not fit a message alone loses what can't
 // be made smaller; a text goes on in the next message, and is cut in the last.
 func (c *composer) split() ([]*deck, error) {
-	s := &splitter{composer: c, most: c.p.cfg.MaxMessages, current: &deck{layout: c.deck.layout}}
+	s := &splitter{composer: c, most: c.cfg.MaxMessages, current: &deck{layout: c.deck.layout}}
 	var pending []unit
 	for _, page := range c.deck.slides {
 		pending = append(pending, unit{page: page})

@@ -259,6 +259,8 @@ func TestHostileContent(t *testing.T) {
 		{"no message", platform.Item{Type: "application/vnd.wap.mms-message", Data: []byte("hello")}, platform.Unusable},
 		{"picture of 4 gigapixels", platform.Item{Data: huge}, platform.Unusable},
 		{"cut picture", platform.Item{Data: asJPEG(t, noise(100, 100), 80)[:2000]}, platform.Unusable},
+		{"JPEG of many scans", platform.Item{Data: append(asJPEG(t, flat(64, 64), 80), bytes.Repeat([]byte("\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"), 1000)...)}, platform.Unusable},
+		{"TIFF", platform.Item{Type: "image/tiff", Data: []byte("II*\x00\x08\x00\x00\x00")}, platform.Unusable},
 		{"only a head", platform.Item{Data: []byte("GIF89a")}, platform.Unusable},
 		{"nothing", platform.Item{}, platform.Unusable},
 		{"empty page", platform.Item{Type: "text/html", Data: []byte("<script>alert(1)</script>")}, platform.Unusable},
