@@ -161,14 +161,39 @@ func (p *PPG) send(ctx context.Context, d *journal.Delivery) {
 	}
 }
 
-// taken notes that a bearer has the push.
+// commitPause is how long after a commit that failed it is tried again.
+const commitPause = 200 * time.Millisecond
+
+// taken notes that a bearer has the push: at once in a file, then for good. Where the database does not answer it is asked again for as long
+// as the lease lasts, since after it the push would be sent once more.
 func (p *PPG) taken(ctx context.Context, d *journal.Delivery, sent sms.Sent) {
-	if !d.Push.Confirm {
-		p.finish(ctx, d, journal.Delivered, pap.OK, "taken by the bearer")
-		return
+	until := time.Now().Add(p.cfg.ConfirmWait)
+	committed, err := p.journal.Note(d, sent.SMSC, sent.IDs, until)
+	if err != nil {
+		p.log.Warn("note what was sent", "push", d.Push.PushID, "err", err)
+		committed = func() {}
 	}
-	if err := p.journal.Await(ctx, d, sent.SMSC, sent.IDs, time.Now().Add(p.cfg.ConfirmWait)); err != nil {
-		p.log.Warn("a push is sent and that can't be written down; it is sent again", "push", d.Push.PushID, "err", err)
+	retry := time.NewTicker(commitPause)
+	defer retry.Stop()
+	for {
+		if d.Push.Confirm {
+			err = p.journal.Await(ctx, d, sent.SMSC, sent.IDs, until)
+		} else {
+			err = p.journal.Finish(ctx, d, journal.Delivered, pap.OK, "taken by the bearer")
+		}
+		if err == nil {
+			committed()
+			if !d.Push.Confirm {
+				p.met.ended(journal.Delivered)
+			}
+			return
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			p.log.Warn("a push is sent and that can't be written down; it is sent again when its lease ends", "push", d.Push.PushID, "err", err)
+			return
+		}
 	}
 }
 
@@ -178,9 +203,7 @@ func (p *PPG) finish(ctx context.Context, d *journal.Delivery, s journal.State, 
 		return
 	}
 	p.met.ended(s)
-	if s != journal.Delivered {
-		p.log.Info("push ended", "initiator", d.Push.Initiator, "push", d.Push.PushID, "to", mms.Mask(d.Address.Value), "state", string(s.PAP()), "detail", detail)
-	}
+	p.log.Info("push ended", "initiator", d.Push.Initiator, "push", d.Push.PushID, "to", mms.Mask(d.Address.Value), "state", string(s.PAP()), "detail", detail)
 }
 
 // again schedules the next attempt.

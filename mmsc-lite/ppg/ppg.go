@@ -2,9 +2,9 @@
 // to handsets as short messages over SMPP or as datagrams.
 //
 // Promises: 1001 is answered only after the push is committed. Each address of it gets its push, or a final state that status queries and
-// result notifications tell: at most once from an SMSC whose answer is on record. What was under way when the process died, at most
-// the windows of its SMSCs, is sent again; handsets know the twin by its content. A push id is accepted once per initiator. The content
-// passes untouched, whatever its type.
+// result notifications tell. What an SMSC has confirmed to us is not sent again, even if the process dies the next moment; submissions
+// whose answer had not been read then, at most the windows of its SMSCs, are, and so is what a machine that lost its power had not synced:
+// handsets know the twin by its content. A push id is accepted once per initiator. The content passes untouched, whatever its type.
 //
 // States: New has opened the journal and bound the listener; Run serves until its context ends, lets deliveries under way end, unbinds and
 // closes the journal.
@@ -36,6 +36,7 @@ type Journal interface {
 	Finish(ctx context.Context, d *journal.Delivery, state journal.State, code pap.Code, detail string) error
 	Retry(ctx context.Context, d *journal.Delivery, next time.Time, code pap.Code, detail string) error
 	Await(ctx context.Context, d *journal.Delivery, smsc string, ids []string, until time.Time) error
+	Note(d *journal.Delivery, smsc string, ids []string, until time.Time) (committed func(), err error)
 	Receipt(ctx context.Context, smsc, id string, state smpp.State, detail string) (bool, error)
 	Cancel(ctx context.Context, initiator, pushID string, want func(journal.Address) bool) ([]journal.Delivery, []bool, error)
 	Status(ctx context.Context, initiator, pushID string) ([]journal.Delivery, error)

@@ -4,7 +4,8 @@
 //
 // Promise: a write that returns nil is committed and synced; one that fails has left nothing, except when PostgreSQL broke while it
 // committed. Concurrent writes share a transaction. Work is leased, so of several nodes one does it; when that one dies the lease runs out,
-// and on SQLite the next process takes over at once.
+// and on SQLite the next process takes over at once. What a carrier has taken is noted in a file before it is committed, so that a process
+// which dies in between does not send it again.
 //
 // States: open (Open has returned), running (Run), closed. Writes need Run.
 package journal
@@ -38,6 +39,7 @@ type Journal struct {
 	log      *slog.Logger
 	instance string
 	lock     *os.File
+	notes    *notes // nil: another process has the folder, or there is none
 
 	ops     chan *op
 	closing chan struct{}
@@ -75,12 +77,21 @@ func (j *Journal) prepare(ctx context.Context) error {
 	if err := j.migrate(ctx); err != nil {
 		return err
 	}
-	if j.postgres {
-		return nil // others may be at work; leases of the dead run out
+	if j.opt.Dir == "" {
+		return nil // leases of the dead run out
+	}
+	if err := os.MkdirAll(j.opt.Dir, 0o700); err != nil {
+		return fmt.Errorf("data folder: %w", err)
 	}
 	var mine bool
 	var err error
 	if j.lock, mine, err = lockFile(filepath.Join(j.opt.Dir, lockName)); err != nil || !mine {
+		return err
+	}
+	if j.notes, err = openNotes(j.opt.Dir); err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	if err := j.replay(ctx); err != nil || j.postgres { // other nodes may be at work in PostgreSQL: leases of the dead run out
 		return err
 	}
 	now := millis(time.Now())
@@ -92,6 +103,10 @@ func (j *Journal) prepare(ctx context.Context) error {
 // Close closes a journal whose Run was never called.
 func (j *Journal) Close() error {
 	errs := []error{j.write.Close(), j.read.Close()}
+	if j.notes != nil {
+		errs = append(errs, j.notes.close())
+		j.notes = nil
+	}
 	if j.lock != nil {
 		errs = append(errs, j.lock.Close())
 		j.lock = nil

@@ -239,13 +239,7 @@ func (j *Journal) Await(ctx context.Context, d *Delivery, smsc string, ids []str
 		if err != nil || !ours {
 			return err
 		}
-		for _, text := range ids {
-			id := smpp.ParseID(text)
-			if _, err := tx.Exec(`INSERT INTO ppg_segments (delivery, smsc, text, decimal, hex, delivered) VALUES ($1, $2, $3, $4, $5, 0)`, d.Row, smsc, id.Text, id.Decimal, id.Hex); err != nil {
-				return fmt.Errorf("note a message id: %w", err)
-			}
-		}
-		return nil
+		return insertSegments(tx, d.Row, smsc, ids)
 	})
 }
 
