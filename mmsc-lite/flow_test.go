@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/mms"
+	"github.com/mmsrouter/mmsrouter/mms/wsp"
 	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/delivery"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/store"
@@ -493,3 +494,25 @@ func TestCDRs(t *testing.T) {
 
 // pushFunc is a carrier made of a function.
 type pushFunc func(*delivery.Push) error
+
+// A recipient that no carrier has a way to is refused when the message is submitted, never accepted and parked.
+func TestUnreachableRecipientIsRefused(t *testing.T) {
+	l := newLab(t, func(o *mmsc.Options) { o.Reaches = func(to string) bool { return to == "+46701740606" } })
+	for _, c := range []struct {
+		name string
+		to   []string
+		want mms.Status
+	}{
+		{"reachable", []string{"+46701740606/TYPE=PLMN"}, mms.StatusOk},
+		{"unreachable", []string{"+46701740607/TYPE=PLMN"}, 0xE3},
+		{"one of two", []string{"+46701740606/TYPE=PLMN", "4711"}, 0xE3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			q := mms.SendReq{TransactionID: strings.ReplaceAll(c.name, " ", "-"), Version: 0x92, From: "+46701740605/TYPE=PLMN", To: c.to, ContentType: wsp.Media("text/plain")}
+			code, body := l.do("POST", "/", append(q.AppendHead(nil), "hello"...))
+			if got := l.peek(body); code != 200 || got.Response != c.want {
+				t.Fatalf("HTTP %d, status %s, want %s", code, got.Response, c.want)
+			}
+		})
+	}
+}

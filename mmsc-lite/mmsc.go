@@ -32,6 +32,7 @@ type Options struct {
 	NodeName string                // for people, and for leases in the database
 	URL      string                // base of Content-Locations when Config.URL is empty; empty too: http://mms.example.net
 	Notifier delivery.Notifier     // carries PDUs to handsets; nil: the log says what it would carry
+	Reaches  func(to string) bool  // whether Notifier has any way to an address; nil: it has one to each
 	Forward  ForwardFunc           // gives held messages to MMSCs; nil: they wait
 	Metrics  prometheus.Registerer // nil: none
 	Log      *slog.Logger          // nil: none
@@ -50,6 +51,7 @@ type MMSC struct {
 	delivery *delivery.Delivery
 	exporter *exporter
 	holder   *holder // nil: nothing is forwarded
+	reaches  func(to string) bool
 	rates    rates
 	versions versions
 	listed   map[string]Subscriber
@@ -71,7 +73,7 @@ func New(opt Options) (*MMSC, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mmsc.url: %w", err)
 	}
-	m := &MMSC{cfg: cfg, base: strings.TrimSuffix(cfg.URL, "/"), host: cfg.Host, log: opt.Log, rates: rates{cfg: cfg.Rate},
+	m := &MMSC{cfg: cfg, base: strings.TrimSuffix(cfg.URL, "/"), host: cfg.Host, log: opt.Log, rates: rates{cfg: cfg.Rate}, reaches: opt.Reaches,
 		listed: make(map[string]Subscriber, len(cfg.Subscribers.List))}
 	if m.host == "" {
 		m.host = base.Hostname()

@@ -106,6 +106,8 @@ func (m *MMSC) reachable(addr string) error {
 		return refused(mms.ServiceDenied, "a recipient is not allowed")
 	case number && len(c.Home) > 0 && c.Foreign == "refuse" && !matches(c.Home, addr):
 		return refused(mms.AddressUnresolved, "a recipient is not a number of this network")
+	case m.reaches != nil && !m.reaches(addr):
+		return refused(mms.AddressUnresolved, "no carrier reaches a recipient") // never accepted and parked
 	}
 	return nil
 }
