@@ -177,8 +177,8 @@ func (a *App) makeStore(c *Config) error {
 		return err
 	}
 	a.mmsc, err = mmsc.New(mmsc.Options{Config: c.MMSC, DataDir: c.Node.Data, NodeName: c.Node.Name, URL: c.PublicURL(),
-		Notifier: carriers{a.push, a.room("mmsc")},
-		Forward:  a.forwardHeld, Metrics: a.reg, Log: a.room("mmsc")})
+		Notifier: carriers{a.push, a.room("mmsc")}, Reaches: a.push.Reaches,
+		Forward: a.forwardHeld, Metrics: a.reg, Log: a.room("mmsc")})
 	return err
 }
 
