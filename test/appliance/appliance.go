@@ -32,6 +32,8 @@ type MMSC struct {
 // Setup is what a story says about its router; the rest is fixed: port 0, access log to a file, everything in
 // the test's own folder.
 type Setup struct {
+	Name      string // of the router; default r1
+	Dir       string // its folder, to start a router again; default one of its own
 	MMSCs     []MMSC
 	MM1       []string // lines of the mm1 section, as in "refuse_with: 503"
 	Detection []string // lines of the detection section; default: quick probes, no detection from traffic
@@ -82,7 +84,10 @@ func (b *buffer) String() string {
 
 func (s Setup) yaml(dir, mm1 string) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "node: {name: r1, data: %q}\n", filepath.Join(dir, "data"))
+	if s.Name == "" {
+		s.Name = "r1"
+	}
+	fmt.Fprintf(&b, "node: {name: %s, data: %q}\n", s.Name, filepath.Join(dir, "data"))
 	fmt.Fprintf(&b, "admin: {listen: \"127.0.0.1:0\"}\nlog: {level: debug, format: json}\n")
 	fmt.Fprintf(&b, "mm1:\n  listen: [%q]\n  hosts: [mms.example.net]\n  access_log: {path: %q}\n", mm1, filepath.Join(dir, "access.log"))
 	for _, l := range s.MM1 {
@@ -115,7 +120,10 @@ func (s Setup) yaml(dir, mm1 string) []byte {
 // Start runs a router until the test ends. It returns when every MMSC has its first verdict.
 func Start(t testing.TB, s Setup) *Router {
 	t.Helper()
-	r := &Router{t: t, Dir: t.TempDir(), log: &buffer{}, setup: s, done: make(chan struct{})}
+	if s.Dir == "" {
+		s.Dir = t.TempDir()
+	}
+	r := &Router{t: t, Dir: s.Dir, log: &buffer{}, setup: s, done: make(chan struct{})}
 	r.File = filepath.Join(r.Dir, "mmsrouter.yaml")
 	if err := os.WriteFile(r.File, s.yaml(r.Dir, "127.0.0.1:0"), 0o600); err != nil {
 		t.Fatal(err)
