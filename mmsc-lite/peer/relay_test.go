@@ -328,7 +328,7 @@ func TestOthers(t *testing.T) {
 	}
 }
 
-// TestBetweenPeers: tokens both ways, and certificates.
+// TestBetweenPeers: tokens both ways.
 func TestBetweenPeers(t *testing.T) {
 	b := newSender(t)
 	cfg := quick(b)
