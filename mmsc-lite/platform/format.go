@@ -11,8 +11,8 @@ import (
 
 // jpegFacts are what the headers of a JPEG tell beyond its dimensions.
 type jpegFacts struct {
-	progressive bool
-	orientation int // EXIF 0x0112, 1 to 8
+	baseline    bool // sequential Huffman, 8 bits, one or three components
+	orientation int  // EXIF 0x0112, 1 to 8
 	scans       int
 }
 
@@ -34,8 +34,8 @@ func scanJPEG(b []byte) jpegFacts {
 			return f
 		}
 		switch segment := b[i+4 : i+2+n]; {
-		case marker == 0xC2 || marker == 0xC6 || marker == 0xCA || marker == 0xCE:
-			f.progressive = true
+		case (marker == 0xC0 || marker == 0xC1) && len(segment) > 5:
+			f.baseline = segment[0] == 8 && (segment[5] == 1 || segment[5] == 3)
 		case marker == 0xE1 && bytes.HasPrefix(segment, []byte("Exif\x00\x00")):
 			f.orientation = exifOrientation(segment[6:])
 		}

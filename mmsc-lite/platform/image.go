@@ -95,7 +95,7 @@ func openPicture(data []byte, media string, class Class, boxW, boxH int, in Inpu
 		}
 		p.orientation = j.orientation
 		// Core media is baseline JPEG (OMA-MMS-CONF), and phones do not turn pictures by EXIF.
-		p.asIs = p.asIs && (class.free() || !j.progressive && j.orientation <= 1)
+		p.asIs = p.asIs && (class.free() || j.baseline && j.orientation <= 1)
 	case gifType:
 		frames, ok := scanGIF(data, cfg.Width, cfg.Height)
 		p.animated = frames > 1

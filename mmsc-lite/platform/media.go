@@ -93,6 +93,9 @@ func identify(it *Item) (kind, string) {
 	if strings.HasPrefix(sniffed, "image/") {
 		return kindImage, sniffed
 	}
+	if k := kindOf(sniffed); declared == textType && (k == kindAudio || k == kindVideo || k == kindZip) {
+		return k, sniffed // the type that servers give to what they do not know
+	}
 	generic := declared == "" || declared == "application/octet-stream" || declared == "binary/octet-stream" || declared == "application/x-download"
 	if generic {
 		if declared = byExtension[strings.ToLower(path.Ext(it.Name))]; declared == "" || kindOf(declared) == kindImage && declared != wbmpType {
