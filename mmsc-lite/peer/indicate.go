@@ -177,7 +177,8 @@ func (x *Relay) tell(ctx context.Context, set *settings, i *Indication) {
 		x.met.passed(passPassed)
 		x.avoid(at.operator.Name, time.Time{})
 		x.settle(ctx, i, time.Time{})
-	case ctx.Err() != nil: // its lease runs out by itself
+	case ctx.Err() != nil: // we end: the next process begins with it
+		x.settle(ctx, i, time.Now())
 	case final:
 		x.met.passed(passRefused)
 		x.log.Error("a peer refuses a handset's answer", "operator", at.operator.Name, "err", err)
@@ -223,8 +224,11 @@ func (x *Relay) avoid(name string, until time.Time) {
 	x.shy[name] = until
 }
 
+// settle ends a lease, also when Run has been told to end.
 func (x *Relay) settle(ctx context.Context, i *Indication, again time.Time) {
-	if err := x.store.Settle(ctx, i, again); err != nil && ctx.Err() == nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := x.store.Settle(ctx, i, again); err != nil {
 		x.log.Warn("indication not settled: it may be passed twice", "err", err)
 	}
 	if !again.IsZero() {

@@ -270,6 +270,29 @@ func TestPassedBack(t *testing.T) {
 	}
 }
 
+// TestQueueOutlivesRestart: what was confirmed is passed back by the next process.
+func TestQueueOutlivesRestart(t *testing.T) {
+	b, dir := newSender(t), pgtest.TempDir(t)
+	b.set(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+	a := newServer(t, dir, "", quick(b))
+	const n = 50
+	for i := range n {
+		if code := a.post(t, bob, b.at(fmt.Sprint("/m/", i)), mms.NotifyResp{TransactionID: fmt.Sprint("t", i), Status: mms.Rejected}.Append(nil)); code != 200 {
+			t.Fatal(code)
+		}
+	}
+	a.stop()
+	b.set(nil)
+	newServer(t, dir, "", quick(b))
+	seen := map[string]int{}
+	for i := range n {
+		seen[string(b.await(t, i+1).TransactionID())]++
+	}
+	if len(seen) != n {
+		t.Errorf("%d of %d passed back: %v", len(seen), n, seen)
+	}
+}
+
 // TestOtherIDs: where notification and M-Retrieve.conf have different ids, the one message that the subscriber has just got is meant; the MM1 door is
 // asked too, since the indication may be its own.
 func TestOtherIDs(t *testing.T) {

@@ -209,35 +209,37 @@ func (d *Database) Served(ctx context.Context, key Key) error {
 
 // Match implements Store.
 func (d *Database) Match(ctx context.Context, q Query) (*Message, error) {
-	const mine = ` AND expires_at > $2 AND (subscriber = $3 OR subscriber = '' OR $3 = '') ORDER BY (subscriber = $3) DESC, fetched_at DESC LIMIT 1`
-	now := time.Now().UnixMilli()
+	const mine = ` AND expires_at > $2 AND (subscriber = $3 OR subscriber = '' OR $3 = '') ORDER BY (subscriber = $3) DESC, fetched_at DESC LIMIT 2`
+	const open = ` AND expires_at > $2 AND served_at >= $3 AND told_at = 0 LIMIT 2`
+	where, args := `subscriber = $1`+open, []any{q.Subscriber, time.Now().UnixMilli(), q.ServedSince.UnixMilli()}
+	alone := true // one of several is none
 	switch {
 	case q.TransactionID != "":
-		return scan(d.db.QueryRowContext(ctx, `SELECT `+columns+` FROM peer_messages WHERE transaction_id = $1`+mine, q.TransactionID, now, q.Subscriber))
+		where, args, alone = `transaction_id = $1`+mine, []any{q.TransactionID, args[1], q.Subscriber}, q.Subscriber == ""
 	case q.MessageID != "":
-		return scan(d.db.QueryRowContext(ctx, `SELECT `+columns+` FROM peer_messages WHERE message_id = $1`+mine, q.MessageID, now, q.Subscriber))
+		where, args, alone = `message_id = $1`+mine, []any{q.MessageID, args[1], q.Subscriber}, q.Subscriber == ""
 	case q.Subscriber == "":
 		return nil, ErrNotFound
 	}
-	rows, err := d.db.QueryContext(ctx, `SELECT `+columns+` FROM peer_messages WHERE subscriber = $1 AND served_at >= $2 AND told_at = 0 AND expires_at > $3 LIMIT 2`,
-		q.Subscriber, q.ServedSince.UnixMilli(), now)
+	rows, err := d.db.QueryContext(ctx, `SELECT `+columns+` FROM peer_messages WHERE `+where, args...)
 	if err != nil {
 		return nil, err
 	}
-	var found *Message
-	n := 0
-	for ; rows.Next(); n++ {
-		if found, err = scan(rows); err != nil {
+	var found []*Message
+	for rows.Next() {
+		m, err := scan(rows)
+		if err != nil {
 			return nil, errors.Join(err, rows.Close())
 		}
+		found = append(found, m)
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return nil, err
 	}
-	if n != 1 {
+	if len(found) == 0 || len(found) > 1 && alone {
 		return nil, ErrNotFound
 	}
-	return found, nil
+	return found[0], nil
 }
 
 // Queue implements Store.

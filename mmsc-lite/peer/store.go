@@ -71,7 +71,9 @@ type Query struct {
 	TransactionID string
 	MessageID     string
 	ServedSince   time.Time // the one message that Subscriber got since and nobody answered; several are none
-	Subscriber    string    // normalised; empty: not known. A message that was fetched for somebody else never matches
+	// Subscriber is normalised; empty: not known, and a message that is not the only one with that id does not match. One that
+	// was fetched for somebody else never does.
+	Subscriber string
 }
 
 func (i *Indication) key() []byte {

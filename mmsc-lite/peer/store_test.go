@@ -118,6 +118,8 @@ func match(t *testing.T, st peer.Store) {
 	want("of neither", peer.Query{TransactionID: "tx", Subscriber: "+2"}, nil)
 	want("fetched for nobody known", peer.Query{TransactionID: "ty", Subscriber: "+2"}, anyone)
 	want("Message-ID", peer.Query{MessageID: "id-tx", Subscriber: "+1"}, b)
+	want("of whom nobody knows, several", peer.Query{TransactionID: "tx"}, nil)
+	want("of whom nobody knows, one", peer.Query{TransactionID: "ty"}, anyone)
 	want("unknown", peer.Query{TransactionID: "tz", Subscriber: alice}, nil)
 	want("not served", peer.Query{ServedSince: began, Subscriber: alice}, nil)
 	if err := st.Served(ctx, a.Key); err != nil {
