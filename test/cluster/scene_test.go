@@ -89,6 +89,11 @@ func start(t *testing.T, nodes ...node) *lab {
 		l.setups = append(l.setups, l.setup(i+1, n))
 		l.routers = append(l.routers, appliance.Start(t, l.setups[i]))
 	}
+	t.Cleanup(func() {
+		for _, r := range l.routers { // at the end of a story nobody waits until resolvers have forgotten them
+			r.App.EndNow()
+		}
+	})
 	for i := range l.routers {
 		l.awaitMembers(i, len(nodes))
 	}

@@ -336,6 +336,7 @@ func TestStatusOfTheWhole(t *testing.T) {
 	}
 	await(t, l.a, "the message", func(k fakemmsc.Counts) bool { return k.Stored == 1 })
 	for i := range l.routers {
+		l.routers[i].Await("verdicts of all", func() bool { return len(l.status(i).Verdicts["mmsc-a"]) == 3 })
 		st := l.status(i)
 		if len(st.Members) != 3 || !st.Members[0].Self || len(st.Verdicts["mmsc-a"]) != 3 {
 			t.Errorf("r%d shows %+v, %+v", i+1, st.Members, st.Verdicts)
