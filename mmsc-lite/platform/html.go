@@ -31,6 +31,17 @@ type pageWriter struct {
 	pre     int
 }
 
+// pageReader follows the tokens of a page.
+type pageReader struct {
+	w       pageWriter
+	title   strings.Builder
+	inTitle bool
+	hide    atom.Atom // the hidden element that is open, and how often
+	depth   int
+	link    string // the address of the link that is open, and where its text begins
+	linkAt  int
+}
+
 // HTMLText gives the text of an HTML page as a person reads it, and its title.
 // It works on tokens, not on a tree, so that its memory is bounded by the page's
 // size whatever the nesting. A link is followed by its address if that is an
@@ -38,67 +49,65 @@ type pageWriter struct {
 // text.
 func HTMLText(page string) (text, title string) {
 	z := html.NewTokenizer(strings.NewReader(page))
-	var w pageWriter
-	var titleText strings.Builder
-	var inTitle bool
-	var hide atom.Atom
-	depth := 0
-	var link string
-	var linkAt int
+	var r pageReader
 	for {
 		switch z.Next() {
 		case html.ErrorToken: // the end: a strings.Reader has no other error
-			return strings.TrimSpace(w.b.String()), oneLine(titleText.String(), 200)
+			return strings.TrimSpace(r.w.b.String()), oneLine(r.title.String(), 200)
 		case html.TextToken:
 			switch data := clean(string(z.Text())); {
-			case hide != 0:
-			case inTitle:
-				titleText.WriteString(data)
+			case r.hide != 0:
+			case r.inTitle:
+				r.title.WriteString(data)
 			default:
-				w.text(data)
+				r.w.text(data)
 			}
 		case html.StartTagToken, html.SelfClosingTagToken:
-			t := z.Token()
-			if hide != 0 {
-				if t.DataAtom == hide && t.Type == html.StartTagToken {
-					depth++
-				}
-				continue
-			}
-			if hidden[t.DataAtom] && t.Type == html.StartTagToken {
-				hide, depth = t.DataAtom, 1
-				continue
-			}
-			switch t.DataAtom {
-			case atom.Title:
-				inTitle = t.Type == html.StartTagToken
-			case atom.A:
-				link, linkAt = absolute(attribute(t, "href")), w.b.Len()
-			default:
-				w.open(t)
-			}
+			r.start(z.Token())
 		case html.EndTagToken:
-			t := z.Token()
-			if hide != 0 {
-				if t.DataAtom == hide {
-					if depth--; depth == 0 {
-						hide = 0
-					}
-				}
-				continue
-			}
-			switch t.DataAtom {
-			case atom.Title:
-				inTitle = false
-			case atom.A:
-				if shown := w.b.String()[linkAt:]; link != "" && !strings.Contains(shown, strings.TrimSuffix(link, "/")) {
-					w.text(" (" + link + ")")
-				}
-				link = ""
-			default:
-				w.close(t)
-			}
+			r.end(z.Token())
 		}
+	}
+}
+
+func (r *pageReader) start(t html.Token) {
+	opens := t.Type == html.StartTagToken
+	switch {
+	case r.hide != 0:
+		if opens && t.DataAtom == r.hide {
+			r.depth++
+		}
+	case hidden[t.DataAtom]:
+		if opens {
+			r.hide, r.depth = t.DataAtom, 1
+		}
+	case t.DataAtom == atom.Title:
+		r.inTitle = opens
+	case t.DataAtom == atom.A:
+		r.link, r.linkAt = absolute(attribute(t, "href")), r.w.b.Len()
+	default:
+		r.w.open(t)
+	}
+}
+
+func (r *pageReader) end(t html.Token) {
+	switch {
+	case r.hide != 0:
+		if t.DataAtom != r.hide {
+			return
+		}
+		if r.depth--; r.depth == 0 {
+			r.hide = 0
+		}
+	case t.DataAtom == atom.Title:
+		r.inTitle = false
+	case t.DataAtom == atom.A:
+		if shown := r.w.b.String()[r.linkAt:]; r.link != "" && !strings.Contains(shown, strings.TrimSuffix(r.link, "/")) {
+			r.w.text(" (" + r.link + ")")
+		}
+		r.link = ""
+	default:
+		r.w.close(t)
 	}
 }
 

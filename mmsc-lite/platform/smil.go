@@ -46,6 +46,19 @@ var (
 	fits       = []string{"hidden", "meet", "scroll", "fill", "slice"}
 )
 
+// leaves are elements with nothing in them that counts; they need not be closed.
+var leaves = []string{"img", "text", "audio", "video", "ref", "region", "root-layout", "meta", "param"}
+
+// smilReader gathers a presentation, element by element.
+type smilReader struct {
+	in           InputConfig
+	p            presentation
+	page         bool // the last slide is open
+	regions      map[string]region
+	depth, count int
+	seen         bool
+}
+
 // parseSMIL reads a presentation leniently: names in any case, elements that are
 // not closed, no declaration. There are no entities but those of XML; a document
 // type that declares something is refused. What MMS does not know is passed over.
@@ -55,12 +68,8 @@ func parseSMIL(data []byte, in InputConfig) (*presentation, error) {
 	}
 	d := xml.NewDecoder(strings.NewReader(decodeText(data, "")))
 	d.Strict = false
-	d.AutoClose = []string{"img", "text", "audio", "video", "ref", "region", "root-layout", "meta", "param"}
 	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil } // it is UTF-8 by now
-	p := &presentation{}
-	var par *smilSlide
-	regions := make(map[string]region)
-	depth, count, seen := 0, 0, false
+	r := &smilReader{in: in, regions: make(map[string]region)}
 	for {
 		tok, err := d.RawToken()
 		if errors.Is(err, io.EOF) {
@@ -75,49 +84,53 @@ func parseSMIL(data []byte, in InputConfig) (*presentation, error) {
 				return nil, errors.New("SMIL: a document type that declares entities")
 			}
 		case xml.StartElement:
-			name, at := strings.ToLower(t.Name.Local), attributes(t)
-			if !slices.Contains(d.AutoClose, name) {
-				depth++
-			}
-			if count++; count > in.SMILCount || depth > in.SMILDepth {
-				return nil, errors.New("SMIL: too many elements, or too deep")
-			}
-			seen = seen || name == "smil"
-			switch name {
-			case "root-layout":
-				p.width, p.height, p.background = match(lengthForm, at["width"]), match(lengthForm, at["height"]), match(colourForm, at["background-color"])
-			case "region":
-				r := region{match(lengthForm, at["left"]), match(lengthForm, at["top"]), match(lengthForm, at["width"]), match(lengthForm, at["height"]), ""}
-				if f := strings.ToLower(at["fit"]); slices.Contains(fits, f) {
-					r.fit = f
-				}
-				regions[strings.ToLower(at["id"])] = r
-			case "par":
-				p.slides = append(p.slides, smilSlide{dur: clockValue(at["dur"])})
-				par = &p.slides[len(p.slides)-1]
-			case "text", "img", "video", "audio", "ref":
-				m := smilMedia{name, strings.TrimSpace(at["src"]), at["alt"], at["begin"], at["end"], strings.ToLower(at["region"])}
-				if par == nil { // outside of a page it is one of its own
-					p.slides = append(p.slides, smilSlide{dur: clockValue(at["dur"]), media: []smilMedia{m}})
-				} else {
-					par.media = append(par.media, m)
-				}
+			if err := r.start(t); err != nil {
+				return nil, err
 			}
 		case xml.EndElement:
 			name := strings.ToLower(t.Name.Local)
-			if !slices.Contains(d.AutoClose, name) {
-				depth--
+			if !slices.Contains(leaves, name) {
+				r.depth--
 			}
-			if name == "par" {
-				par = nil
-			}
+			r.page = r.page && name != "par"
 		}
 	}
-	if !seen || len(p.slides) == 0 {
+	if !r.seen || len(r.p.slides) == 0 {
 		return nil, errSMIL
 	}
-	p.place(regions)
-	return p, nil
+	r.p.place(r.regions)
+	return &r.p, nil
+}
+
+func (r *smilReader) start(t xml.StartElement) error {
+	name, at := strings.ToLower(t.Name.Local), attributes(t)
+	if !slices.Contains(leaves, name) {
+		r.depth++
+	}
+	if r.count++; r.count > r.in.SMILCount || r.depth > r.in.SMILDepth {
+		return errors.New("SMIL: too many elements, or too deep")
+	}
+	r.seen = r.seen || name == "smil"
+	switch name {
+	case "root-layout":
+		r.p.width, r.p.height, r.p.background = match(lengthForm, at["width"]), match(lengthForm, at["height"]), match(colourForm, at["background-color"])
+	case "region":
+		g := region{match(lengthForm, at["left"]), match(lengthForm, at["top"]), match(lengthForm, at["width"]), match(lengthForm, at["height"]), ""}
+		if f := strings.ToLower(at["fit"]); slices.Contains(fits, f) {
+			g.fit = f
+		}
+		r.regions[strings.ToLower(at["id"])] = g
+	case "par":
+		r.p.slides = append(r.p.slides, smilSlide{dur: clockValue(at["dur"])})
+		r.page = true
+	case "text", "img", "video", "audio", "ref":
+		if !r.page { // outside of a page it is one of its own
+			r.p.slides = append(r.p.slides, smilSlide{dur: clockValue(at["dur"])})
+		}
+		last := &r.p.slides[len(r.p.slides)-1]
+		last.media = append(last.media, smilMedia{name, strings.TrimSpace(at["src"]), at["alt"], at["begin"], at["end"], strings.ToLower(at["region"])})
+	}
+	return nil
 }
 
 // place finds the two regions: those that media of each kind name, else those
