@@ -30,6 +30,8 @@ import (
 	"github.com/mmsrouter/mmsrouter/dnsserver"
 	"github.com/mmsrouter/mmsrouter/healthcheck"
 	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/peer"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/ppg"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/push"
 	"github.com/mmsrouter/mmsrouter/proxy"
 	"github.com/mmsrouter/mmsrouter/router"
@@ -59,6 +61,8 @@ type App struct {
 	dns       *dnsserver.Server // nil: no zone
 	mmsc      *mmsc.MMSC        // nil: not enabled
 	push      *push.Pusher      // nil: as mmsc
+	relay     *peer.Relay       // nil: no operator is listed
+	ppg       *ppg.PPG          // nil: it has no address
 	admin     *admin.Server
 	cluster   *cluster.Cluster  // nil: this router is alone
 	view      *view.View        // what routers and operators say
@@ -121,6 +125,15 @@ func (a *App) makeRooms(c *Config, undo *[]func()) error {
 	if a.mmsc != nil {
 		*undo = append(*undo, func() { _ = a.mmsc.Close() }) // the error that led here is the one to tell
 	}
+	if a.relay != nil {
+		*undo = append(*undo, func() { _ = a.relay.Close() }) // likewise
+	}
+	if err := a.makePPG(c); err != nil {
+		return err
+	}
+	if a.ppg != nil {
+		*undo = append(*undo, func() { _ = a.ppg.Close() }) // likewise
+	}
 	set, err := a.compose(c)
 	if err != nil {
 		return err
@@ -147,7 +160,7 @@ func (a *App) makeRooms(c *Config, undo *[]func()) error {
 		}
 		*undo = append(*undo, a.dns.Close)
 	}
-	po := proxy.Options{Config: c.MM1, Upstreams: set.upstreams, Board: a.board, Node: c.Node.Name, TempDir: a.tempDir(c),
+	po := proxy.Options{Config: c.frontDoor(), Relay: a.relay != nil, Upstreams: set.upstreams, Board: a.board, Node: c.Node.Name, TempDir: a.tempDir(c),
 		Ready: a.checker.Ready(), Observe: a.checker.Observe, Metrics: a.reg, Log: a.room("proxy")}
 	if a.mmsc != nil {
 		po.Hold = a.hold
@@ -176,9 +189,18 @@ func (a *App) makeStore(c *Config) error {
 	if err != nil {
 		return err
 	}
-	a.mmsc, err = mmsc.New(mmsc.Options{Config: c.MMSC, DataDir: c.Node.Data, NodeName: c.Node.Name, URL: c.PublicURL(),
+	if err := a.makePeers(c); err != nil {
+		return err
+	}
+	mo := mmsc.Options{Config: c.MMSC, DataDir: c.Node.Data, NodeName: c.Node.Name, URL: c.PublicURL(),
 		Notifier: carriers{a.push, a.room("mmsc")}, Reaches: a.push.Reaches,
-		Forward: a.forwardHeld, Metrics: a.reg, Log: a.room("mmsc")})
+		Forward: a.forwardHeld, Metrics: a.reg, Log: a.room("mmsc")}
+	if a.relay != nil {
+		mo.Wrap = a.relay.Handler
+	}
+	if a.mmsc, err = mmsc.New(mo); err != nil && a.relay != nil {
+		_ = a.relay.Close() // the error that led here is the one to tell
+	}
 	return err
 }
 
@@ -230,6 +252,9 @@ func (a *App) Listening() map[string][]string {
 		for _, at := range a.dns.Addrs() {
 			all["dns.listen"] = append(all["dns.listen"], at.String())
 		}
+	}
+	if a.ppg != nil {
+		all["ppg.listen"] = []string{a.ppg.Addr().String()}
 	}
 	return all
 }

@@ -21,6 +21,8 @@ import (
 	"github.com/mmsrouter/mmsrouter/dnsserver"
 	"github.com/mmsrouter/mmsrouter/healthcheck"
 	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/peer"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/ppg"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/push"
 	"github.com/mmsrouter/mmsrouter/proxy"
 	"github.com/mmsrouter/mmsrouter/router"
@@ -36,6 +38,8 @@ type Config struct {
 	Detection healthcheck.Config `yaml:"detection"` // how MMSCs are watched
 	MMSC      mmsc.Config        `yaml:"mmsc"`      // the embedded MMSC: the only one where mmscs is empty, else reached by when_all_down or by a rule naming local
 	Push      push.Config        `yaml:"push"`      // how the embedded MMSC's notifications reach handsets
+	PPG       ppg.Config         `yaml:"ppg"`       // the push proxy gateway: a PAP server for push initiators
+	Peers     peer.Config        `yaml:"peers"`     // other operators' servers that the embedded MMSC fetches from for its handsets
 	Cluster   cluster.Config     `yaml:"cluster"`   // other routers: several work as one
 	Takeover  takeover.Config    `yaml:"takeover"`  // moving a dead router's service addresses to a living one, by keepalived
 	Admin     admin.Config       `yaml:"admin"`     // page, API and metrics
@@ -83,10 +87,19 @@ func DefaultConfig() Config {
 		Cluster:   cluster.DefaultConfig(),
 		Takeover:  takeover.DefaultConfig(),
 		Push:      push.DefaultConfig(),
+		PPG:       noPPG(),
+		Peers:     peer.DefaultConfig(),
 		Admin:     admin.DefaultConfig(),
 		Log:       LogConfig{Level: "info", Format: "json"},
 		Drain:     DrainConfig{Max: 60 * time.Second},
 	}
+}
+
+// noPPG is the gateway's defaults without an address: only the embedded default opens one unasked.
+func noPPG() ppg.Config {
+	c := ppg.DefaultConfig()
+	c.Listen = ""
+	return c
 }
 
 // EmbeddedName stands for the file in messages about the configuration that serve uses without -c.
@@ -166,7 +179,7 @@ func (c *Config) Validate() error {
 		bad("drain.max: %s: want 1s to 1h", c.Drain.Max)
 	}
 	errs = append(errs, c.Log.validate()...)
-	errs = append(errs, c.Admin.Validate(), c.MM1.Validate(), c.Detection.Validate(), c.MMSC.Validate(), c.Push.Validate(),
+	errs = append(errs, c.Admin.Validate(), c.MM1.Validate(), c.Detection.Validate(), c.MMSC.Validate(), c.Push.Validate(), c.PPG.Validate(), c.Peers.Validate(),
 		c.Cluster.Validate(), c.Takeover.Validate())
 	if c.ServesDNS() {
 		errs = append(errs, c.DNS.Validate())
@@ -174,6 +187,9 @@ func (c *Config) Validate() error {
 	errs = append(errs, c.validateMMSCs()...)
 	_, err := router.Compile(c.Routing, c.targetNames())
 	errs = append(errs, err)
+	if len(c.Peers.Operators) > 0 && !c.MMSC.Enabled {
+		bad("peers.operators: the embedded MMSC fetches from them: it needs mmsc.enabled: true")
+	}
 	if len(c.MMSCs) == 0 && !c.MMSC.Enabled {
 		bad("mmscs: there is none, and mmsc.enabled is false: nobody could take a message")
 	}

@@ -66,8 +66,13 @@ func (a *App) swap() error {
 	}
 	// The proxy may fail (a port, a certificate), so it comes first; until the Board has changed it must know
 	// the MMSCs of both configurations.
-	if err := a.mm1.Reload(c.MM1, union(set.upstreams, a.upstreams(old))); err != nil {
+	if err := a.mm1.Reload(c.frontDoor(), union(set.upstreams, a.upstreams(old))); err != nil {
 		return err
+	}
+	if a.relay != nil {
+		if err := a.relay.Reload(c.Peers); err != nil {
+			return err
+		}
 	}
 	a.following.mu.Lock()
 	defer a.following.mu.Unlock()
@@ -93,7 +98,7 @@ func (a *App) swap() error {
 	}
 	a.level.Set(lv)
 	a.cfg.Store(&c)
-	if err := a.mm1.Reload(c.MM1, set.upstreams); err != nil {
+	if err := a.mm1.Reload(c.frontDoor(), set.upstreams); err != nil {
 		a.log.Warn("reload: connections to removed MMSCs are kept", "err", err)
 	}
 	return nil
@@ -131,7 +136,8 @@ func needsRestart(doc *strict.Document, old, c *Config) strict.Mistakes {
 		old, new any
 	}{
 		{"node", old.Node, c.Node}, {"dns.listen", old.DNS.Listen, c.DNS.Listen}, {"dns.zones", old.ServesDNS(), c.ServesDNS()},
-		{"mmsc", old.MMSC, c.MMSC}, {"cluster", old.Cluster, c.Cluster},
+		{"mmsc", old.MMSC, c.MMSC}, {"push", old.Push, c.Push}, {"ppg", old.PPG, c.PPG},
+		{"peers.operators", len(old.Peers.Operators) > 0, len(c.Peers.Operators) > 0}, {"cluster", old.Cluster, c.Cluster},
 		{"takeover", old.Takeover, c.Takeover}, {"admin.listen", old.Admin.Listen, c.Admin.Listen},
 		{"log.format", old.Log.Format, c.Log.Format},
 	} {

@@ -49,6 +49,12 @@ func (a *App) Run(ctx context.Context) error {
 		start("mmsc", a.mmsc.Run)
 		start("push", a.push.Run)
 	}
+	if a.relay != nil {
+		start("peer", a.relay.Run)
+	}
+	if a.ppg != nil {
+		start("ppg", a.ppg.Run)
+	}
 	start("peers", a.follow)
 	if a.cluster != nil {
 		start("cluster", a.cluster.Run)

@@ -20,10 +20,10 @@ type door struct {
 	listener *pairs
 }
 
-func newDoor(m *MMSC) *door {
+func newDoor(m *MMSC, handler http.Handler) *door {
 	return &door{
 		listener: &pairs{accept: make(chan net.Conn), closed: make(chan struct{})},
-		server: &http.Server{Handler: m.Handler(), ConnContext: trustAll, MaxHeaderBytes: 64 << 10, IdleTimeout: 5 * time.Minute,
+		server: &http.Server{Handler: handler, ConnContext: trustAll, MaxHeaderBytes: 64 << 10, IdleTimeout: 5 * time.Minute,
 			ErrorLog: slog.NewLogLogger(m.log.Handler(), slog.LevelDebug)},
 	}
 }

@@ -28,14 +28,16 @@ import (
 // Options is what New needs.
 type Options struct {
 	Config   Config
-	DataDir  string                // folder of the SQLite file and of uploads that outgrow memory
-	NodeName string                // for people, and for leases in the database
-	URL      string                // base of Content-Locations when Config.URL is empty; empty too: http://mms.example.net
-	Notifier delivery.Notifier     // carries PDUs to handsets; nil: the log says what it would carry
-	Reaches  func(to string) bool  // whether Notifier has any way to an address; nil: it has one to each
-	Forward  ForwardFunc           // gives held messages to MMSCs; nil: they wait
-	Metrics  prometheus.Registerer // nil: none
-	Log      *slog.Logger          // nil: none
+	DataDir  string               // folder of the SQLite file and of uploads that outgrow memory
+	NodeName string               // for people, and for leases in the database
+	URL      string               // base of Content-Locations when Config.URL is empty; empty too: http://mms.example.net
+	Notifier delivery.Notifier    // carries PDUs to handsets; nil: the log says what it would carry
+	Reaches  func(to string) bool // whether Notifier has any way to an address; nil: it has one to each
+	// Wrap puts a handler around the MM1 door that Dial reaches (retrieval from peers); nil: none.
+	Wrap    func(http.Handler) http.Handler
+	Forward ForwardFunc           // gives held messages to MMSCs; nil: they wait
+	Metrics prometheus.Registerer // nil: none
+	Log     *slog.Logger          // nil: none
 }
 
 // MMSC is the embedded MMSC.
@@ -121,7 +123,11 @@ func (m *MMSC) furnish(opt Options) (err error) {
 	for _, s := range m.cfg.Subscribers.List {
 		m.listed[m.home(normal(s.Number))] = s
 	}
-	m.door = newDoor(m)
+	handler := m.Handler()
+	if opt.Wrap != nil {
+		handler = opt.Wrap(handler)
+	}
+	m.door = newDoor(m, handler)
 	return nil
 }
 

@@ -24,7 +24,7 @@ type exchange struct {
 	// the request
 	get      bool // GET or HEAD
 	head     bool // HEAD
-	relay    bool // absolute-form, for a peer operator: the target goes on as it came
+	relay    bool // in absolute form, for a peer operator: the target goes on as it came
 	host     []byte
 	target   []byte // path and query
 	pdu      mms.Head
@@ -96,6 +96,10 @@ func (x *exchange) run(cl *client, set *settings) bool {
 	if x.broken != nil {
 		x.giveUp()
 		return false
+	}
+	if x.relay && !x.pdu.Type.Indication() {
+		x.p.m.foreign.Add(1)
+		return x.reject(badHost, 403, "only retrievals and what answers them go to a peer operator")
 	}
 	x.describe()
 	if x.pdu.Type != mms.MSendReq && x.pdu.Type.Known() {
@@ -209,6 +213,7 @@ func (x *exchange) gather() bool {
 	}
 	// The head aliases the buffer: go back to its start, move, and parse again.
 	cl.r -= cl.req.Size
+	relay := x.relay
 	moved := cl.shrink()
 	if moved {
 		if err := wire.ParseRequest(cl.buf[cl.r:cl.w], &cl.req, wire.Limits{Octets: int(x.set.Limits.Header), Fields: x.set.Limits.Fields}); err != nil {
@@ -217,7 +222,7 @@ func (x *exchange) gather() bool {
 		if x.parseTarget() != nil { // likewise
 			return false
 		}
-		x.relay = false // only retrievals are relayed
+		x.relay = x.relay && relay // a peer's, as was found
 	}
 	cl.r += cl.req.Size
 	return true

@@ -38,6 +38,8 @@ type Options struct {
 	Ready <-chan struct{}
 	// Observe hears of each attempt: passive detection. It must not block.
 	Observe func(mmsc string, ok bool, why string)
+	// Relay says that the embedded MMSC fetches from peer operators: requests that name one go to it alone.
+	Relay bool
 	// Hold accepts a submission durably while all MMSCs are down (when_all_down: hold).
 	Hold Holder
 	// Peers are the other routers, with whom the duplicate fence and the learned owners are shared; nil: none.

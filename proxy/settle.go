@@ -16,18 +16,23 @@ func (x *exchange) searching() bool { return x.dec.Kind == router.Search || x.de
 // retrieve serves a GET or HEAD: at the owner, or by asking the MMSCs in turn.
 func (x *exchange) retrieve() {
 	x.deadline = x.start.Add(x.set.Deadline)
-	if x.relay {
-		// the peer's name stays in the request line; our own MMSC fetches from it, or refuses
-		x.route.PDU, x.route.Get = mms.MSendReq, false
-		x.route.Path, x.route.Query = "/", ""
-	}
 	x.settle()
 }
 
 // settle serves what belongs to the MMSC that holds the message.
 func (x *exchange) settle() {
-	snap := x.decide()
 	ups := *x.p.ups.Load()
+	if x.relay {
+		// The peer's name stays in the request line: our own MMSC fetches from it, or passes the answer on to it.
+		if up := ups[router.LocalName]; up != nil && x.p.opt.Relay {
+			x.dec.Kind = router.Owned
+			x.atOwner([]*upstream{up})
+			return
+		}
+		x.route.PDU, x.route.Get, x.route.Location, x.route.MessageID, x.route.Learned = mms.MSendReq, false, "", "", ""
+		x.route.Path, x.route.Query = "/", ""
+	}
+	snap := x.decide()
 	order := make([]*upstream, 0, 4)
 	for _, i := range x.dec.Order {
 		if up := ups[snap.MMSCs[i].Name]; up != nil && len(order) < mostCandidates {

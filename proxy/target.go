@@ -90,8 +90,8 @@ func hostOnly(h string) string {
 	return host
 }
 
-// ours says whether the request is for this router: a name in our zones, our address, a listed name, or (absolute-form
-// retrievals only) a listed peer operator. The MMSC is never chosen from it.
+// ours says whether the request is for this router: a name in our zones, our address, a listed name, or (in absolute
+// form only) a listed peer operator. The MMSC is never chosen from it.
 func (x *exchange) ours() bool {
 	relay := x.relay
 	x.relay = false
@@ -107,8 +107,8 @@ func (x *exchange) ours() bool {
 		return false
 	}
 	if relay && x.set.peers[host] {
-		x.relay = x.get
-		return x.get
+		x.relay = true
+		return true
 	}
 	if !x.set.hosts[host+":"+port] && !(x.ourPort(port) && x.ourName(snap, host)) {
 		return false

@@ -39,7 +39,7 @@ type IndicationConfig struct {
 
 // Operator is another operator.
 type Operator struct {
-	Name       string         `yaml:"name"`
+	Name       string         `yaml:"name"`        // for people and metrics
 	Hosts      []string       `yaml:"hosts"`       // names or addresses in its locations; with :port that port, else 80 for http and 443 for https
 	Networks   []netip.Prefix `yaml:"networks"`    // where those hosts must lie, and where its own requests come from
 	Paths      []string       `yaml:"paths"`       // beginnings of the paths of its locations; empty: any

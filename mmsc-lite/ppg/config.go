@@ -44,7 +44,7 @@ type Config struct {
 type InitiatorConfig struct {
 	Name     string         `yaml:"name"`     // its pushes are its own: no other one sees or cancels them
 	User     string         `yaml:"user"`     // of HTTP Basic; empty: its networks are enough
-	Password string         `yaml:"password"` //
+	Password string         `yaml:"password"` // of that user
 	Networks []netip.Prefix `yaml:"networks"` // where it posts from; none: anywhere, which needs a password
 	Allow    []string       `yaml:"allow"`    // prefixes of numbers and IP networks that it may push to; none: all
 	Deny     []string       `yaml:"deny"`     // the same, and may not

@@ -1,0 +1,95 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/mms"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/peer"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/ppg"
+	"github.com/mmsrouter/mmsrouter/proxy"
+)
+
+// makePPG makes the push proxy gateway, if it has an address.
+func (a *App) makePPG(c *Config) error {
+	if c.PPG.Listen == "" {
+		return nil
+	}
+	var err error
+	a.ppg, err = ppg.New(ppg.Options{Config: c.PPG, DataDir: c.Node.Data, Database: c.MMSC.Database, Metrics: a.reg, Log: a.room("ppg")})
+	return err
+}
+
+// peerOpen bounds the opening of the store of relayed messages.
+const peerOpen = 2 * time.Minute
+
+// makePeers makes the room that fetches from other operators' servers, if any is listed.
+func (a *App) makePeers(c *Config) error {
+	if len(c.Peers.Operators) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), peerOpen)
+	defer cancel()
+	store, err := peer.Open(ctx, c.Node.Data, c.MMSC.Database)
+	if err != nil {
+		return fmt.Errorf("peers: %w", err)
+	}
+	a.relay, err = peer.New(peer.Options{Config: c.Peers, Store: store, URL: c.PublicURL(), Identify: a.subscriberOf, Client: clientOf,
+		Metrics: a.reg, Log: a.room("peer")})
+	if err != nil {
+		_ = store.Close() // the error that led here is the one to tell
+	}
+	return err
+}
+
+// subscriberOf reads the identity that our own proxy let through: it strips these fields from senders that are not
+// trusted.
+func (a *App) subscriberOf(r *http.Request) string {
+	for _, name := range a.cfg.Load().MM1.Identity.Headers {
+		if v, _, _ := strings.Cut(r.Header.Get(name), ","); v != "" {
+			if n := mms.Number(v); n != "" {
+				return n
+			}
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}
+
+// clientOf is who our own proxy says has sent a request: the last address of X-Forwarded-For.
+func clientOf(r *http.Request) netip.Addr {
+	all := strings.Split(r.Header.Get("X-Forwarded-For"), ",")
+	a, err := netip.ParseAddr(strings.TrimSpace(all[len(all)-1]))
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Unmap()
+}
+
+// frontDoor is the proxy's section, with the hosts of listed operators among those that handsets may name in absolute
+// form.
+func (c *Config) frontDoor() proxy.Config {
+	m := c.MM1
+	m.Peers = c.peerHosts()
+	return m
+}
+
+func (c *Config) peerHosts() []string {
+	hosts := slices.Clone(c.MM1.Peers)
+	for _, o := range c.Peers.Operators {
+		for _, h := range o.Hosts {
+			if host, _, ok := strings.Cut(h, ":"); ok && strings.Count(h, ":") == 1 {
+				h = host
+			}
+			if !slices.Contains(hosts, h) {
+				hosts = append(hosts, h)
+			}
+		}
+	}
+	return hosts
+}
