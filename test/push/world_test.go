@@ -223,12 +223,13 @@ type operatorA struct {
 	road  *road
 	url   string
 	alice *phones
+	grace time.Duration // fetched_grace
 }
 
 // newA prepares what others must know of A before it starts. host is how its locations name it.
 func newA(t *testing.T, host string) *operatorA {
 	t.Helper()
-	a := &operatorA{road: newRoad(t)}
+	a := &operatorA{road: newRoad(t), grace: time.Second}
 	a.url = "http://" + net.JoinHostPort(host, a.road.port()) + "/"
 	a.alice = newPhone(t, alice, func(o *handset.Options) { o.URL = a.url })
 	return a
@@ -240,9 +241,9 @@ func smpp(name, address string) string {
 }
 
 // start starts A; bob is the carrier that notifies Bob.
-func (a *operatorA) start(t *testing.T, bobs string, more ...string) {
+func (a *operatorA) start(t *testing.T, bobs string) {
 	t.Helper()
-	mmsc := append([]string{"mmsc:", "  enabled: true", "  delivery: {retry_first: 50ms, retry_max: 200ms, renotify: [1s, 1s, 1s], fetched_grace: 1s, jitter: 0}"}, more...)
+	mmsc := []string{"mmsc:", "  enabled: true", fmt.Sprintf("  delivery: {retry_first: 50ms, retry_max: 200ms, renotify: [1s], fetched_grace: %s, jitter: 0}", a.grace)}
 	a.Router = appliance.Start(t, appliance.Setup{
 		MM1: []string{"url: " + a.url, fmt.Sprintf("identity: {trusted: [\"127.0.0.0/8\"], headers: [%s]}", msisdn)},
 		Top: append(mmsc, "push:", "  carriers:", "    - "+smpp("alice", a.alice.SMPPAddr().String()), "    - "+bobs,
