@@ -1,0 +1,528 @@
+package dispatcher_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/mms"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/dispatcher"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/outgoing"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/platform"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/store/pgtest"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+const user = "+46701234567"
+
+// phone is where replies arrive.
+type phone struct {
+	got chan platform.Request
+
+	mu   sync.Mutex
+	n    int
+	fail error // what Send answers
+}
+
+func newPhone() *phone { return &phone{got: make(chan platform.Request, 1000)} }
+
+func (p *phone) Send(_ context.Context, r platform.Request) ([]platform.Sent, []platform.Note, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fail != nil {
+		return nil, nil, p.fail
+	}
+	p.n++
+	p.got <- r
+	return []platform.Sent{{MessageID: fmt.Sprintf("reply-%d", p.n), TransactionID: r.TransactionID}}, nil, nil
+}
+
+func (p *phone) breaks(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fail = err
+}
+
+// next waits for a reply.
+func (p *phone) next(t *testing.T) platform.Request {
+	t.Helper()
+	select {
+	case r := <-p.got:
+		return r
+	case <-time.After(30 * time.Second):
+		t.Fatal("no reply")
+		return platform.Request{}
+	}
+}
+
+func textOf(r platform.Request) string {
+	var out []string
+	for _, it := range r.Content.Items {
+		out = append(out, string(it.Data))
+	}
+	for _, p := range r.Content.Pages {
+		for _, it := range p.Items {
+			out = append(out, string(it.Data))
+		}
+	}
+	return strings.Join(out, "|")
+}
+
+// node is a running dispatcher.
+type node struct {
+	*dispatcher.Dispatcher
+	stop func()
+}
+
+type setup struct {
+	dir, dsn, replyURL string
+	config             func(*dispatcher.Config)
+	callers            func(*dispatcher.Service) dispatcher.Caller
+}
+
+func start(t *testing.T, p dispatcher.Sender, s setup) *node {
+	t.Helper()
+	gc := outgoing.DefaultConfig()
+	gc.Allow = []string{"127.0.0.1"}
+	guard, err := outgoing.New(outgoing.Options{Config: gc})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dispatcher.DefaultConfig()
+	c.ReplyURL = s.replyURL
+	if s.config != nil {
+		s.config(&c)
+	}
+	if s.dir == "" {
+		s.dir = t.TempDir()
+	}
+	d, err := dispatcher.New(dispatcher.Options{Config: c, DataDir: s.dir, Database: s.dsn, Guard: guard, Sender: p, Callers: s.callers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	var once sync.Once
+	n := &node{d, func() {
+		once.Do(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("Run: %v", err)
+			}
+			guard.Close()
+		})
+	}}
+	t.Cleanup(n.stop)
+	return n
+}
+
+func enter(t *testing.T, n *node, text string) {
+	t.Helper()
+	list, err := dispatcher.ParseServices(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Put(t.Context(), list...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var count struct {
+	sync.Mutex
+	n int
+}
+
+// message makes a message of the user with a text.
+func message(code, text string) *dispatcher.Submission {
+	count.Lock()
+	defer count.Unlock()
+	count.n++
+	return &dispatcher.Submission{MessageID: fmt.Sprintf("m%d@mms.example.net", count.n), From: user, Code: code, Subject: "s", UserAgent: "phone/1",
+		Parts: []dispatcher.Part{{Type: "text/plain; charset=utf-8", Name: "text.txt", Data: []byte(text)}}}
+}
+
+func say(t *testing.T, n *node, code, text string) {
+	t.Helper()
+	if err := n.Accept(t.Context(), message(code, text)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ask is what a provider of these tests was asked, of whatever format.
+type ask struct {
+	Kind, ID, Code, Sender, Session, Text, ReplyURL, Ended, Status string
+	Turn                                                           string
+	State                                                          string
+}
+
+func readAsk(t *testing.T, r *http.Request) ask {
+	t.Helper()
+	if r.Header.Get("Idempotency-Key") == "" {
+		t.Error("no idempotency key")
+	}
+	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	var c dispatcher.Call
+	switch media {
+	case "application/xml":
+		if err := xml.NewDecoder(r.Body).Decode(&c); err != nil {
+			t.Errorf("request in XML: %v", err)
+		}
+	case "application/json":
+		if err := json.NewDecoder(r.Body).Decode(&c); err != nil {
+			t.Errorf("request in JSON: %v", err)
+		}
+	default:
+		if err := r.ParseMultipartForm(1 << 20); err != nil && !errors.Is(err, http.ErrNotMultipart) {
+			t.Errorf("request as a form: %v", err)
+		}
+		state, err := base64.StdEncoding.DecodeString(r.FormValue("state"))
+		if err != nil {
+			t.Errorf("state: %v", err)
+		}
+		a := ask{Kind: r.FormValue("kind"), ID: r.FormValue("id"), Code: r.FormValue("code"), Sender: r.FormValue("sender"), Session: r.FormValue("session"),
+			Turn: r.FormValue("turn"), State: string(state), ReplyURL: r.FormValue("reply_url"), Ended: r.FormValue("ended"), Text: r.FormValue("text"), Status: r.FormValue("status")}
+		if r.MultipartForm != nil {
+			for _, f := range r.MultipartForm.File["part"] {
+				one, err := f.Open()
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				b, err := io.ReadAll(one)
+				if err != nil {
+					t.Error(err)
+				}
+				a.Text = string(b)
+			}
+		}
+		return a
+	}
+	a := ask{Kind: c.Kind, ID: c.ID, Code: c.Code, Sender: c.Sender, ReplyURL: c.ReplyURL, Ended: c.Ended}
+	if c.Session != nil {
+		state, err := base64.StdEncoding.DecodeString(c.Session.Text)
+		if err != nil {
+			t.Error(err)
+		}
+		a.Session, a.Turn, a.State = c.Session.ID, fmt.Sprint(c.Session.Turn), string(state)+string(c.Session.State)
+	}
+	if c.Report != nil {
+		a.Status = c.Report.Kind + " " + c.Report.Status + " " + c.Report.Message
+	}
+	for _, p := range c.Parts {
+		a.Text += p.Data
+	}
+	return a
+}
+
+// tell answers in a service's format.
+func tell(w http.ResponseWriter, format, text, state string, end bool) {
+	coded := base64.StdEncoding.EncodeToString([]byte(state))
+	switch format {
+	case "xml":
+		w.Header().Set("Content-Type", "application/xml")
+		fmt.Fprintf(w, `<?xml version="1.0"?><service-reply xmlns="urn:mmsrouter:service:1" version="1" end="%v" price="SEK1.50"><subject>re</subject><state>%s</state>
+			<page duration="5"><text>%s</text></page></service-reply>`, end, coded, text)
+	case "json":
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"version":1,"end":%v,"price":"SEK1.50","subject":"re","state":%q,"text":%q}`, end, coded, text)
+	default:
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("X-Mmsrouter-State", coded)
+		w.Header().Set("X-Mmsrouter-Subject", "re")
+		w.Header().Set("X-Mmsrouter-Price", "SEK1.50")
+		if end {
+			w.Header().Set("X-Mmsrouter-End", "yes")
+		}
+		fmt.Fprint(w, text)
+	}
+}
+
+// echo is a provider that counts in its state and ends at "bye". asks gets what is no turn.
+func echo(t *testing.T, format string, asks chan<- ask) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		a := readAsk(t, r)
+		if a.Kind != "turn" {
+			asks <- a
+			return
+		}
+		tell(w, format, fmt.Sprintf("%s/%s/%s", a.Turn, a.State, a.Text), a.State+"x", a.Text == "bye")
+	}
+}
+
+func wait(t *testing.T, asks <-chan ask) ask {
+	t.Helper()
+	select {
+	case a := <-asks:
+		return a
+	case <-time.After(30 * time.Second):
+		t.Fatal("the provider was not told")
+		return ask{}
+	}
+}
+
+func TestSessions(t *testing.T) {
+	for _, tc := range []struct{ name, format, more string }{
+		{"xml", "xml", ""},
+		{"json", "json", ""},
+		{"multipart", "http", ""},
+		{"GET", "http", ", method: GET"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			asks := make(chan ask, 10)
+			srv := httptest.NewServer(echo(t, tc.format, asks))
+			defer srv.Close()
+			p := newPhone()
+			n := start(t, p, setup{})
+			enter(t, n, fmt.Sprintf(`{name: echo, match: {codes: ["7000"]}, provider: {url: "%s/turn?x={turn}", format: %s%s, reports: true}, session: {stop_words: [stopp]}}`, srv.URL, tc.format, tc.more))
+			for i, text := range []string{"hej på dig", "två", "bye"} {
+				say(t, n, "7000", text)
+				r := p.next(t)
+				if want := fmt.Sprintf("%d/%s/%s", i+1, strings.Repeat("x", i), text); textOf(r) != want {
+					t.Fatalf("reply %q, want %q", textOf(r), want)
+				}
+				subject := r.Content.Subject
+				if r.From != "7000" || r.To[0] != user || subject != "re" || !r.DeliveryReport {
+					t.Errorf("from %s to %v subject %q", r.From, r.To, subject)
+				}
+				var marks []string
+				for _, h := range r.Extra {
+					marks = append(marks, string(h.Wire))
+				}
+				for _, want := range []string{"X-Mmsrouter-Service\x00echo", "X-Mmsrouter-Hops\x001", "X-Mmsrouter-Price\x00SEK1.50"} {
+					if !strings.Contains(strings.Join(marks, " "), want) {
+						t.Errorf("marks %q, want %q", marks, want)
+					}
+				}
+			}
+			if a := wait(t, asks); a.Kind != "ended" || a.Ended != "provider" || a.State != "xxx" {
+				t.Errorf("the end that the provider asked for: %+v", a)
+			}
+			say(t, n, "7000", "again")
+			if got := textOf(p.next(t)); got != "1//again" {
+				t.Errorf("a new session: %q", got)
+			}
+			say(t, n, "7000", "Stopp")
+			if got := textOf(p.next(t)); got != "You have left the service." {
+				t.Errorf("stop word: %q", got)
+			}
+			if a := wait(t, asks); a.Ended != "stop" {
+				t.Errorf("the end by a stop word: %+v", a)
+			}
+			if err := n.Tell(t.Context(), dispatcher.Report{Kind: "delivery", MessageID: "reply-1", Recipient: user, Status: "retrieved", At: time.Now()}); err != nil {
+				t.Fatal(err)
+			}
+			if a := wait(t, asks); a.Kind != "report" || !strings.Contains(a.Status, "retrieved") {
+				t.Errorf("report: %+v", a)
+			}
+		})
+	}
+}
+
+func TestSignature(t *testing.T) {
+	var mu sync.Mutex
+	var sig, want, auth, tenant string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		sig, auth, tenant = r.Header.Get("X-Mmsrouter-Signature"), r.Header.Get("Authorization"), r.Header.Get("X-Tenant")
+		at, _, _ := strings.Cut(strings.TrimPrefix(sig, "t="), ",")
+		var unix int64
+		if _, err := fmt.Sscan(at, &unix); err != nil {
+			t.Error(err)
+		}
+		want = dispatcher.Sign("key", r.Method, "http://x"+r.RequestURI, body, time.Unix(unix, 0))
+		tell(w, "json", "ok", "", false)
+	}))
+	defer srv.Close()
+	p := newPhone()
+	n := start(t, p, setup{})
+	enter(t, n, fmt.Sprintf(`{name: echo, match: {codes: ["7000"]}, provider: {url: "%s/{code}/{text}?s={sender}", secret: key, token: tok, headers: {X-Tenant: a}}}`, srv.URL))
+	say(t, n, "7000", "../a b?")
+	p.next(t)
+	mu.Lock()
+	defer mu.Unlock()
+	if sig == "" || sig != want || auth != "Bearer tok" || tenant != "a" {
+		t.Errorf("signature %q, want %q; %q %q", sig, want, auth, tenant)
+	}
+}
+
+func TestProvidersThatMisbehave(t *testing.T) {
+	bomb := `<!DOCTYPE b [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><service-reply xmlns="urn:mmsrouter:service:1" version="1"><text>&b;</text></service-reply>`
+	for _, tc := range []struct {
+		name, format string
+		do           http.HandlerFunc
+		more         string
+	}{
+		{name: "garbage", format: "json", do: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, `{"version":1,`)
+		}},
+		{name: "another format", format: "json", do: func(w http.ResponseWriter, _ *http.Request) { tell(w, "xml", "x", "", false) }},
+		{name: "nothing to send", format: "json", do: func(w http.ResponseWriter, _ *http.Request) { tell(w, "json", "", "", false) }},
+		{name: "no content", format: "http", do: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }},
+		{name: "too much", format: "http", more: ", max_answer: 1KiB", do: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			fmt.Fprint(w, strings.Repeat("x", 5000))
+		}},
+		{name: "too slowly", format: "json", more: ", timeout: 50ms, retry: {first: 10ms, max: 10ms, for: 100ms}", do: func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body) // so that the server sees the client go
+			<-r.Context().Done()
+		}},
+		{name: "a redirect to a private address", format: "http", more: ", method: GET", do: func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://10.0.0.1/secret", http.StatusFound)
+		}},
+		{name: "XML bomb", format: "xml", do: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/xml")
+			fmt.Fprint(w, bomb)
+		}},
+		{name: "deep XML", format: "xml", do: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/xml")
+			fmt.Fprint(w, strings.Repeat("<a>", 10000))
+		}},
+		{name: "errors", format: "json", more: ", retry: {first: 10ms, max: 10ms, for: 50ms}", do: func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusInternalServerError)
+		}},
+		{name: "refusal", format: "json", do: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			srv := httptest.NewServer(tc.do)
+			defer srv.Close()
+			p := newPhone()
+			n := start(t, p, setup{})
+			enter(t, n, fmt.Sprintf(`{name: bad, match: {codes: ["7000"]}, provider: {url: "%s/", format: %s%s}, reply: {fallback: sorry}}`, srv.URL, tc.format, tc.more))
+			say(t, n, "7000", "x")
+			if got := textOf(p.next(t)); got != "sorry" {
+				t.Errorf("the user got %q", got)
+			}
+			n.stop()
+		})
+	}
+}
+
+func TestLateAnswer(t *testing.T) {
+	asks := make(chan ask, 10)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asks <- readAsk(t, r)
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	defer srv.Close()
+	p := newPhone()
+	var late http.Handler
+	door := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { late.ServeHTTP(w, r) }))
+	defer door.Close()
+	n := start(t, p, setup{replyURL: door.URL + "/reply"})
+	late = n.Late()
+	enter(t, n, fmt.Sprintf(`{name: slow, match: {codes: ["7000"]}, provider: {url: "%s/"}}`, srv.URL))
+	say(t, n, "7000", "x")
+	a := wait(t, asks)
+	post := func(url, body string) int {
+		t.Helper()
+		resp, err := http.Post(url, "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	for _, step := range []struct {
+		name, url, body string
+		want            int
+	}{
+		{"another's token", a.ReplyURL[:len(a.ReplyURL)-1] + "!", `{"version":1,"text":"x"}`, 404},
+		{"garbage", a.ReplyURL, `{`, 400},
+		{"the answer", a.ReplyURL, `{"version":1,"text":"at last"}`, 202},
+		{"once more", a.ReplyURL, `{"version":1,"text":"again"}`, 410},
+	} {
+		if got := post(step.url, step.body); got != step.want {
+			t.Errorf("%s: %d, want %d", step.name, got, step.want)
+		}
+	}
+	if got := textOf(p.next(t)); got != "at last" {
+		t.Errorf("the user got %q", got)
+	}
+}
+
+func TestAcceptance(t *testing.T) {
+	p := newPhone()
+	asks := make(chan ask, 10)
+	srv := httptest.NewServer(echo(t, "json", asks))
+	defer srv.Close()
+	n := start(t, p, setup{config: func(c *dispatcher.Config) { c.Codes = []string{"9"} }})
+	enter(t, n, fmt.Sprintf(`
+- {name: shy, match: {codes: ["7000"]}, provider: {url: "%[1]s/"}}
+- {name: open, match: {codes: ["7001"]}, loop: {allow: true, max_hops: 2}, provider: {url: "%[1]s/"}}`, srv.URL))
+	for code, want := range map[string]bool{"7000": true, "9123": true, "8000": false} {
+		if n.Takes(code) != want {
+			t.Errorf("takes %s: %v", code, !want)
+		}
+	}
+	for _, tc := range []struct {
+		name string
+		make func(*dispatcher.Submission)
+		want mms.Reason
+		ok   bool
+	}{
+		{"unknown code", func(s *dispatcher.Submission) { s.Code = "9123" }, mms.AddressUnresolved, false},
+		{"nobody's", func(s *dispatcher.Submission) { s.From = "" }, mms.ServiceDenied, false},
+		{"a service's reply", func(s *dispatcher.Submission) { s.Reply, s.Hops = true, 1 }, mms.ServiceDenied, false},
+		{"automatic", func(s *dispatcher.Submission) { s.Class = "auto" }, mms.ServiceDenied, false},
+		{"a service's reply where it may", func(s *dispatcher.Submission) { s.Code, s.Reply, s.Hops = "7001", true, 2 }, 0, true},
+		{"one hop too many", func(s *dispatcher.Submission) { s.Code, s.Reply, s.Hops = "7001", true, 3 }, mms.ServiceDenied, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := message("7000", tc.name)
+			tc.make(s)
+			err := n.Accept(t.Context(), s)
+			var no *dispatcher.Refusal
+			switch {
+			case tc.ok && err != nil, !tc.ok && !errors.As(err, &no), !tc.ok && no.Reason != tc.want:
+				t.Errorf("%v", err)
+			case tc.ok:
+				p.next(t)
+			}
+		})
+	}
+	s := message("7000", "once")
+	for range 3 {
+		if err := n.Accept(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.next(t)
+	say(t, n, "7000", "twice")
+	if got := textOf(p.next(t)); got != "2/x/twice" {
+		t.Errorf("a message that came three times was more than a turn: %q", got)
+	}
+	p.breaks(errors.New("the store is away"))
+	say(t, n, "7000", "three")
+	p.breaks(nil)
+	if got := textOf(p.next(t)); got != "3/xx/three" {
+		t.Errorf("after the platform could not submit: %q", got)
+	}
+}
+
+func TestUnknownCodeGetsAText(t *testing.T) {
+	p := newPhone()
+	n := start(t, p, setup{config: func(c *dispatcher.Config) { c.Codes, c.Unknown.Text = []string{"9"}, "no such service" }})
+	say(t, n, "9123", "hello")
+	if r := p.next(t); textOf(r) != "no such service" || r.From != "9123" {
+		t.Errorf("%s from %s", textOf(r), r.From)
+	}
+}
