@@ -63,7 +63,12 @@ func (s *sender) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.mu.Unlock()
-	defer func() { s.news <- struct{}{} }()
+	defer func() {
+		select {
+		case s.news <- struct{}{}:
+		default: // there are enough to wake whoever waits
+		}
+	}()
 	switch {
 	case serve != nil:
 		serve(w, r)
