@@ -60,17 +60,21 @@ func dotted(s string) bool {
 }
 
 // Mask makes an address fit for a log: of a number it keeps the first four and
-// the last two digits, of an e-mail address the first letter and the domain, of
-// anything else the first letter. Numbers of up to six digits are short codes
-// of services, not of people, and stay.
+// the last two digits, of one with fewer than nine digits the first three
+// characters, of an e-mail address the first letter and the domain, of anything
+// else the first letter. Numbers of up to six digits without a plus are short
+// codes of services, not of people, and stay.
 func Mask(addr string) string {
 	if i := strings.IndexByte(addr, '/'); i > 0 {
 		addr = addr[:i]
 	}
 	if n := Number(addr); n != "" {
 		digits := strings.TrimPrefix(n, "+")
-		if len(digits) <= 6 {
+		switch {
+		case len(digits) <= 6 && len(digits) == len(n):
 			return n
+		case len(digits) < 9: // six of them would show nearly all
+			return n[:min(3, len(n)-1)] + "…"
 		}
 		return n[:len(n)-len(digits)] + digits[:4] + "…" + digits[len(digits)-2:]
 	}
