@@ -16,6 +16,7 @@ import (
 	"github.com/mmsrouter/mmsrouter/cluster"
 	"github.com/mmsrouter/mmsrouter/cluster/takeover"
 	"github.com/mmsrouter/mmsrouter/cluster/view"
+	"github.com/mmsrouter/mmsrouter/dnsserver"
 	"github.com/mmsrouter/mmsrouter/router"
 )
 
@@ -258,9 +259,10 @@ func (a *App) lookAtOnce() {
 // It goes to the other routers, so it holds no secret that could be guessed from it.
 func (c *Config) digest() string {
 	type zone struct {
-		Name  string
-		TTL   time.Duration
-		Order string
+		Name        string
+		TTL         time.Duration
+		Order       string
+		Preferences []dnsserver.PreferenceConfig
 	}
 	type target struct {
 		Name, URL, Host, Probe, Path string
@@ -275,7 +277,7 @@ func (c *Config) digest() string {
 		Takeover any
 	}{Routing: c.Routing, Passive: c.Detection.Passive, Takeover: c.Takeover}
 	for _, z := range c.DNS.Zones {
-		shared.Zones = append(shared.Zones, zone{z.Name, z.TTL, z.Order})
+		shared.Zones = append(shared.Zones, zone{z.Name, z.TTL, z.Order, z.Preferences})
 	}
 	for i := range c.MMSCs {
 		m := &c.MMSCs[i]

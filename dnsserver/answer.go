@@ -74,7 +74,13 @@ func (h *handler) answer(q *query) (reply, *transfer) {
 			return reply{rcode: dns.RcodeFormatError}, nil
 		}
 	}
-	return h.view.resolve(question.Name, q.name, question.Qtype), nil
+	r := h.view.resolve(question.Name, q.name, question.Qtype)
+	if z := h.view.zoneFor(q.name, question.Qtype); r.own && z != nil {
+		if p := z.preferred(q.src); p != nil {
+			r.answer = p.arrange(r.answer, h.view.turn.Add(1))
+		}
+	}
+	return r, nil
 }
 
 // chaos tells version and name of the server, if the operator lets it.

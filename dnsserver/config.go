@@ -80,6 +80,8 @@ type ZoneConfig struct {
 	Addresses []string `yaml:"addresses"`
 	// Order of several addresses in an answer: rotate (another one first each time) or fixed.
 	Order string `yaml:"order"`
+	// Preferences say otherwise for clients of certain networks; the first that fits counts.
+	Preferences []PreferenceConfig `yaml:"preferences"`
 	// NS are the name servers' names, NSTTL the TTL of these records.
 	NS    []string      `yaml:"ns"`
 	NSTTL time.Duration `yaml:"ns_ttl"`

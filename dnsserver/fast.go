@@ -51,7 +51,7 @@ func (h *handler) fast(buf []byte, n int, src netip.Addr) (length int, ok bool) 
 		return 0, false
 	}
 	a, apex, ok := h.view.packed.find(name, qtype)
-	if !ok {
+	if !ok || a.own && len(h.view.policy.preferring) > 0 && h.view.policy.prefers(src) {
 		return 0, false
 	}
 	return h.write(buf, end, name, qtype, a, apex, &e, src)

@@ -13,9 +13,10 @@ import (
 // policy is everything that a Config says, checked and made ready to use. It is immutable but for the
 // limiter's own state.
 type policy struct {
-	zones   map[string]*zone // by lower-case wire name
-	version string           // of version.bind; "": refused
-	nsid    string           // as text; "": none
+	zones      map[string]*zone // by lower-case wire name
+	preferring []*zone          // those with preferences
+	version    string           // of version.bind; "": refused
+	nsid       string           // as text; "": none
 
 	short      uint32 // TTL of addresses while a router is about to drain
 	udpSize    int
@@ -67,6 +68,9 @@ func compile(c Config, version, nodeName string, old *policy) (*policy, error) {
 			errs = append(errs, fmt.Errorf("dns.zones[%d].name: the zone %s stands there twice", i, z.name))
 		}
 		p.zones[z.wire] = z
+		if len(z.prefer) > 0 {
+			p.preferring = append(p.preferring, z)
+		}
 	}
 	errs = append(errs, p.checkNested()...)
 	if len(errs) > 0 {

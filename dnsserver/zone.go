@@ -32,6 +32,7 @@ type zone struct {
 	nodes    map[string]*node // by lower-case wire name, empty non-terminals too
 	special  bool             // has wildcards or delegations: a missing name needs a real look-up
 	transfer []netip.Prefix
+	prefer   []preference
 	ownNS    string // wire name of the default name server, which carries the zone's addresses; ""
 }
 
@@ -74,6 +75,8 @@ func compileZone(c ZoneConfig) (*zone, []error) {
 	if z.transfer, err = parseNetworks("transfer", c.Transfer); err != nil {
 		errs = append(errs, err)
 	}
+	prefer, perrs := compilePreferences(c.Preferences)
+	z.prefer, errs = prefer, append(errs, perrs...)
 	z.node(z.wire)
 	errs = append(errs, z.addRecords(c.Records)...)
 	errs = append(errs, z.addNameServers(c)...)

@@ -180,6 +180,7 @@ func TestRouterOutOfDNS(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.awaitDNS(0, 1, 2)
+	l.routers[1].Await("both words at r2", func() bool { return len(l.status(1).Drains) == 2 })
 	for _, name := range []string{"r*", "r2"} {
 		if _, err := l.client(1).UndrainRouter(t.Context(), name, admin.Reason{}); err != nil {
 			t.Fatal(err)
