@@ -98,7 +98,7 @@ func New(opt Options) (*PPG, error) {
 	var err error
 	smsMetrics := opt.Metrics
 	if smsMetrics != nil {
-		smsMetrics = prometheus.WrapRegistererWith(prometheus.Labels{"client": "ppg"}, smsMetrics)
+		smsMetrics = prometheus.WrapRegistererWith(prometheus.Labels{"client": "ppg/smpp"}, smsMetrics)
 	}
 	if p.sms, err = sms.New(sms.Options{Config: p.cfg.SMPP, At: "ppg.smpp", Receipt: p.receipt, Metrics: smsMetrics, Log: p.log}); err != nil {
 		return nil, err
