@@ -37,9 +37,17 @@ func (c LogConfig) validate() []error {
 	return errs
 }
 
+// readable writes durations as configurations do, such as 2.368s: JSON would have a bare count of nanoseconds.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.String(a.Key, a.Value.Duration().String())
+	}
+	return a
+}
+
 // newLog makes the logger that rooms get theirs from; v is its level, which a reload may move.
 func newLog(w io.Writer, format string, v *slog.LevelVar) *slog.Logger {
-	o := &slog.HandlerOptions{Level: v}
+	o := &slog.HandlerOptions{Level: v, ReplaceAttr: readable}
 	if format == "text" {
 		return slog.New(slog.NewTextHandler(w, o))
 	}
