@@ -66,6 +66,18 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, e)
 }
 
+// hostJudge is a Traffic that knows which hosts the MM1 door takes requests for.
+type hostJudge interface{ Ours(host string) bool }
+
+// hostOf gives the authority of a URL that has been parsed before.
+func hostOf(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
 // read fills the question from a PDU's head.
 func (q *Question) read(pdu []byte) {
 	var h mms.Head
@@ -106,6 +118,9 @@ func Explain(snap *router.Snapshot, q Question, t Traffic) (Explanation, error) 
 			return Explanation{}, fmt.Errorf("url: %w", err)
 		}
 		req.Host, req.Path, req.Query = u.Hostname(), u.Path, u.RawQuery
+	}
+	if d, ok := t.(hostJudge); ok && q.URL != "" && !d.Ours(hostOf(q.URL)) {
+		return Explanation{Kind: "refused", Order: []string{}, Why: []string{"not a host of this router: 403 (our zones, our addresses, mm1.hosts and listed peers are)"}, Request: q}, nil
 	}
 	load := router.Load{}
 	if t != nil {

@@ -282,6 +282,8 @@ type traffic struct{ a *App }
 
 func (t traffic) Outstanding(name string) int { return t.a.mm1.Outstanding(name) }
 
+func (t traffic) Ours(host string) bool { return t.a.mm1.Ours(host) }
+
 func (t traffic) Learned(host, path, subscriber, transaction, messageID string) string {
 	return t.a.mm1.Learned(host, path, subscriber, transaction, messageID)
 }

@@ -143,3 +143,21 @@ func (l *accessLog) flush() {
 	l.spare = out[:0]
 	l.mu.Unlock()
 }
+
+// eachSecond lets one line a second through to the log and counts the others.
+type eachSecond struct {
+	mu     sync.Mutex
+	last   time.Time
+	unsaid int
+}
+
+func (e *eachSecond) pass(now time.Time) (unsaid int, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if now.Sub(e.last) < time.Second {
+		e.unsaid++
+		return 0, false
+	}
+	unsaid, e.last, e.unsaid = e.unsaid, now, 0
+	return unsaid, true
+}

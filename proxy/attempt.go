@@ -9,6 +9,7 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/proxy/replay"
 	"github.com/mmsrouter/mmsrouter/proxy/wire"
+	"github.com/mmsrouter/mmsrouter/router"
 )
 
 // Errors of an attempt that are not the MMSC's doing.
@@ -25,21 +26,54 @@ func (x *exchange) attempt(up *upstream) Phase {
 	phase, why, stale := x.tryOnce(up, begun)
 	up.stats.attempts[phase].Add(1)
 	x.attempts = append(x.attempts, try{up.Name, phase, why, x.sent, time.Since(begun)})
-	switch phase {
-	case PhaseConnect, PhaseTLS, PhaseAbsent, PhaseAmbiguous, PhaseCut:
-		x.p.opt.Observe(up.Name, false, phase.String()+": "+why)
-	case PhaseBody:
-		if !stale { // a kept connection that was closed meanwhile says nothing about the MMSC
-			x.p.opt.Observe(up.Name, false, phase.String()+": "+why)
-		}
-	case PhaseAnswered, PhaseNotFound:
-		x.p.opt.Observe(up.Name, true, "")
-	}
+	x.observe(up.Name, phase, why, stale)
 	return phase
 }
 
-// tryOnce is one attempt. A kept connection that turns out closed before the upload was whole is replaced by a
-// fresh one: nothing can have been committed on it, and the MMSC itself has not failed yet.
+// observe tells detection of an attempt. One message counts against an MMSC once, however often it was tried there.
+// Where an MMSC gave an answer that nobody can use, the message itself may be the cause: that waits until another
+// MMSC has taken it (blame). Otherwise any handset could put every MMSC out with one odd message.
+func (x *exchange) observe(name string, phase Phase, why string, stale bool) {
+	switch phase {
+	case PhaseAnswered, PhaseNotFound:
+		x.p.opt.Observe(name, true, "")
+		if x.searching() || x.dec.Kind == router.Owned {
+			return
+		}
+		for _, b := range x.blamed {
+			if !b.told && b.name != name {
+				x.p.opt.Observe(b.name, false, b.why)
+			}
+		}
+		return
+	case PhaseConnect, PhaseTLS, PhaseAbsent, PhaseAmbiguous, PhaseCut:
+	case PhaseBody:
+		if stale { // a kept connection that was closed meanwhile says nothing about the MMSC
+			return
+		}
+	default:
+		return
+	}
+	for _, b := range x.blamed {
+		if b.name == name {
+			return
+		}
+	}
+	answered := (phase == PhaseAbsent || phase == PhaseAmbiguous) && x.ans.resp.Status > 0
+	x.blamed = append(x.blamed, blame{name, phase.String() + ": " + why, !answered})
+	if !answered {
+		x.p.opt.Observe(name, false, phase.String()+": "+why)
+	}
+}
+
+// blame is a failure at one MMSC, and whether detection has been told.
+type blame struct {
+	name, why string
+	told      bool
+}
+
+// tryOnce is one attempt. A kept connection that turns out closed before the upload was whole (or under a retrieval)
+// is replaced by a fresh one: nothing can have been committed on it, and the MMSC itself has not failed yet.
 func (x *exchange) tryOnce(up *upstream, begun time.Time) (phase Phase, why string, stale bool) {
 	wait := x.set.Timeouts.Queue
 	if !x.deadline.IsZero() {
@@ -67,7 +101,8 @@ func (x *exchange) tryOnce(up *upstream, begun time.Time) (phase Phase, why stri
 		x.cl.current.Store(c)
 		phase, why = x.speak(c)
 		x.cl.current.Store(nil)
-		if phase == PhaseBody && reused && !fresh && x.ans.n == 0 {
+		lost := phase == PhaseBody || x.get && phase == PhaseRefused // a retrieval may be repeated at any time
+		if lost && reused && !fresh && x.ans.n == 0 {
 			x.sent = 0
 			x.ans.free(x.p.store)
 			continue

@@ -266,6 +266,9 @@ func (cl *client) release() {
 	}
 }
 
+// maxEmpty bounds the octets of empty lines before a request.
+const maxEmpty = 8
+
 // readHead waits for a request and parses its head into cl.req, whose slices alias cl.buf. False: the
 // connection is at its end; if the client deserved an answer it got one.
 func (cl *client) readHead(set *settings) bool {
@@ -287,8 +290,8 @@ func (cl *client) readHead(set *settings) bool {
 	limits := wire.Limits{Octets: int(set.Limits.Header), Fields: set.Limits.Fields}
 	var until time.Time // of the head
 	for {
-		if cl.w-cl.r >= 2 && cl.buf[cl.r] == '\r' && cl.buf[cl.r+1] == '\n' && cl.r == 0 {
-			cl.r = 2 // one empty line before a request is forgiven (RFC 9112 section 2.2)
+		for cl.r < maxEmpty && cl.w-cl.r >= 2 && cl.buf[cl.r] == '\r' && cl.buf[cl.r+1] == '\n' {
+			cl.r += 2 // empty lines before a request are forgiven (RFC 9112 section 2.2)
 		}
 		err := wire.ParseRequest(cl.buf[cl.r:cl.w], &cl.req, limits)
 		if err == nil {

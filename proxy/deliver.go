@@ -188,7 +188,9 @@ func (x *exchange) spool(a *answer, up *upstream) {
 
 // refuse answers for us: the PDU's own .conf where it has one (and refuse_with is pdu), else the HTTP status.
 func (x *exchange) refuse(why mms.Reason, status int, text string) {
-	x.words = text
+	if x.words == "" {
+		x.words = text // else the records say more than the client is told
+	}
 	cl := x.cl
 	if !x.get && x.set.RefuseWith == "pdu" && x.state != mms.Garbage {
 		if conf, ok := x.pdu.AppendRefusal(x.frame[:0], why, text); ok {

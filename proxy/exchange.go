@@ -48,6 +48,7 @@ type exchange struct {
 	ticket    *fence.SharedTicket
 	whole     bool // the fence has let the upload become whole
 	attempts  []try
+	blamed    []blame
 	ambiguous int    // attempts whose result is unknown
 	mark      int    // number for X-Mmsrouter-Attempt
 	headBuf   []byte // head to the MMSC or to the client
@@ -102,7 +103,7 @@ func (x *exchange) run(cl *client, set *settings) bool {
 		return x.reject(badHost, 403, "only retrievals and what answers them go to a peer operator")
 	}
 	x.describe()
-	if x.pdu.Type != mms.MSendReq && x.pdu.Type.Known() {
+	if x.owned() {
 		x.settle()
 		return x.alive && x.broken == nil
 	}
@@ -115,15 +116,16 @@ type kept struct {
 	headBuf, line, frame, via []byte
 	bufs, scratch             [][]byte
 	attempts                  []try
+	blamed                    []blame
 	dec                       router.Decision
 	ans, kept                 answer
 }
 
 func (x *exchange) reset(cl *client, set *settings) {
-	old := kept{x.headBuf[:0], x.line[:0], x.frame[:0], x.via[:0], x.bufs[:0], x.scratch[:0], x.attempts[:0], x.dec, x.ans, x.kept}
+	old := kept{x.headBuf[:0], x.line[:0], x.frame[:0], x.via[:0], x.bufs[:0], x.scratch[:0], x.attempts[:0], x.blamed[:0], x.dec, x.ans, x.kept}
 	*x = exchange{}
 	x.headBuf, x.line, x.frame, x.via, x.bufs, x.scratch = old.headBuf, old.line, old.frame, old.via, old.bufs, old.scratch
-	x.attempts, x.dec, x.ans, x.kept = old.attempts, old.dec, old.ans, old.kept
+	x.attempts, x.blamed, x.dec, x.ans, x.kept = old.attempts, old.blamed, old.dec, old.ans, old.kept
 	x.p, x.cl, x.set, x.start = cl.p, cl, set, time.Now()
 	x.by, x.result, x.alive = cl.p.m.none, Rejected, cl.req.KeepAlive
 	cl.r += cl.req.Size
@@ -190,10 +192,9 @@ func (x *exchange) tooLarge() bool {
 	}
 	x.state = x.pdu.Peek(cl.buf[cl.r:cl.w], false)
 	x.p.m.badRequests[badSize].Add(1)
-	x.result = Rejected
+	x.result, x.alive = Rejected, false
 	x.refuse(mms.TooLarge, 413, "message is larger than "+x.set.MaxMessage.String())
 	cl.linger(x.set)
-	x.alive = false
 	return false
 }
 
@@ -249,7 +250,7 @@ func (x *exchange) look() {
 func (x *exchange) describe() {
 	r := &x.route
 	r.Get, r.PDU = x.get, x.pdu.Type
-	owned := x.get || x.pdu.Type != mms.MSendReq && x.pdu.Type.Known()
+	owned := x.owned()
 	if owned { // who holds a message may be told by the host
 		r.Host = hostOnly(string(x.host))
 	}
@@ -289,6 +290,13 @@ func (x *exchange) describe() {
 	if owned {
 		r.Learned = x.p.shared.FindAny(x.start, ownerKeys(r.Host, string(x.target), x.identity, x.pdu.TransactionID, x.pdu.MessageID)...)
 	}
+}
+
+// owned says whether the request belongs to the MMSC that holds a message. What no handset sends (an M-Send.conf, say)
+// does not: it goes the way of what can't be read.
+func (x *exchange) owned() bool {
+	_, req := x.pdu.Type.Conf()
+	return x.get || x.pdu.Type != mms.MSendReq && (req || x.pdu.Type.Indication())
 }
 
 // ownerKeys are the keys under which an owner may have been learned.
@@ -359,7 +367,11 @@ func (x *exchange) giveUp() {
 		if x.broken.status == 408 {
 			reason = badTimeout
 		}
-		x.reject(reason, x.broken.status, x.broken.Error())
+		text := x.broken.Error()
+		if we := (*wire.Error)(nil); errors.As(x.broken, &we) {
+			text = we.Reason
+		}
+		x.reject(reason, x.broken.status, text)
 	}
 }
 

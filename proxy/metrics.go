@@ -95,22 +95,23 @@ type metrics struct {
 	targets map[string]*targetStats
 	none    *targetStats
 
-	ambiguous   atomic.Uint64 // retries after an ambiguous result
-	uploads     atomic.Uint64 // octets read from clients
-	connections atomic.Int64
-	accepted    atomic.Uint64
-	refusedConn atomic.Uint64
-	badRequests [len(badReasons)]atomic.Uint64
-	fenceOff    atomic.Uint64
-	fenceJoined atomic.Uint64
-	unreadable  atomic.Uint64
-	foreign     atomic.Uint64
-	stripped    atomic.Uint64
-	panics      atomic.Uint64
-	logDropped  atomic.Uint64
-	inFlight    func(yield func(name string, n int64))
-	sizes       func() (fence, owners int, memory, spilled int64)
-	seconds     prometheus.Histogram
+	ambiguous    atomic.Uint64 // retries after an ambiguous result
+	uploads      atomic.Uint64 // octets read from clients
+	connections  atomic.Int64
+	accepted     atomic.Uint64
+	refusedConn  atomic.Uint64
+	badRequests  [len(badReasons)]atomic.Uint64
+	fenceOff     atomic.Uint64
+	fenceJoined  atomic.Uint64
+	unreadable   atomic.Uint64
+	foreign      atomic.Uint64
+	stripped     atomic.Uint64
+	panics       atomic.Uint64
+	logDropped   atomic.Uint64
+	certificates atomic.Uint64
+	inFlight     func(yield func(name string, n int64))
+	sizes        func() (fence, owners int, memory, spilled int64)
+	seconds      prometheus.Histogram
 }
 
 // badReasons is the closed set of reasons for refusing a request before it is routed.
@@ -147,6 +148,7 @@ var (
 	descStripped = desc("identity_stripped_total", "Identity header fields removed because the sender is not trusted.")
 	descPanics   = desc("panics_total", "Requests that ended in a fault of the program.")
 	descDropped  = desc("access_log_dropped_total", "Access log lines dropped because the log could not be written.")
+	descCerts    = desc("certificate_failures_total", "Changes of the TLS files that could not be used; the old certificate serves on.")
 	descFlight   = desc("in_flight", "Requests in flight by MMSC.", "mmsc")
 	descFence    = desc("fence_entries", "Entries of the duplicate fence.")
 	descOwners   = desc("owner_entries", "Entries of the table of learned owners.")
@@ -220,7 +222,8 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		v uint64
 	}{{descRetries, m.ambiguous.Load()}, {descUploads, m.uploads.Load()}, {descAccepted, m.accepted.Load()}, {descTurned, m.refusedConn.Load()},
 		{descFenceOff, m.fenceOff.Load()}, {descJoined, m.fenceJoined.Load()}, {descUnread, m.unreadable.Load()}, {descForeign, m.foreign.Load()},
-		{descStripped, m.stripped.Load()}, {descPanics, m.panics.Load()}, {descDropped, m.logDropped.Load()}} {
+		{descStripped, m.stripped.Load()}, {descPanics, m.panics.Load()}, {descDropped, m.logDropped.Load()},
+		{descCerts, m.certificates.Load()}} {
 		counter(c.d, c.v)
 	}
 	gauge(descConns, m.connections.Load())

@@ -81,6 +81,8 @@ type Proxy struct {
 	turn   atomic.Uint64
 	tls    *certificate
 
+	ambiguities eachSecond // of log lines
+
 	mu        sync.Mutex // guards the following
 	listeners map[string]net.Listener
 	started   func(net.Listener) // begins to accept on a listener that a reload added; nil before Run
@@ -143,7 +145,7 @@ func New(o Options) (*Proxy, error) {
 	if p.access, err = openAccessLog(set.AccessLog.Path, p.m, p.log); err != nil {
 		return nil, err
 	}
-	if p.tls, err = loadCertificate(set.TLS); err != nil {
+	if p.tls, err = p.loadCertificate(set.TLS); err != nil {
 		return nil, err
 	}
 	if _, err := p.bind(set.Listen); err != nil {

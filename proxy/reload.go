@@ -72,7 +72,7 @@ func (p *Proxy) Reload(c Config, list []Upstream) error {
 	if err != nil {
 		return err
 	}
-	cert, err := loadCertificate(set.TLS)
+	cert, err := p.loadCertificate(set.TLS)
 	if err != nil {
 		return err
 	}

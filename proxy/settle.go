@@ -53,7 +53,7 @@ func (x *exchange) settle() {
 // result. While the owner is away the answer is "later", never "not found".
 func (x *exchange) atOwner(order []*upstream) {
 	if len(order) == 0 {
-		x.later("the MMSC that holds the message is down, try again later")
+		x.later("the MMSC that holds the message is down")
 		return
 	}
 	up := order[0]
@@ -78,7 +78,7 @@ func (x *exchange) atOwner(order []*upstream) {
 	case PhaseCancelled:
 		x.giveUp()
 	default:
-		x.later("the MMSC that holds the message does not answer, try again later")
+		x.later("the MMSC that holds the message does not answer")
 	}
 }
 
@@ -111,13 +111,13 @@ func (x *exchange) inTurn(order []*upstream, snap *router.Snapshot) {
 		}
 	}
 	if said == nil || unsure {
-		text := "nobody who is up knows the message"
+		text := "no MMSC has said that it holds the message, and not all have said that they don't"
 		if len(x.dec.Missing) > 0 {
 			names := make([]string, 0, len(x.dec.Missing))
 			for _, i := range x.dec.Missing {
 				names = append(names, snap.MMSCs[i].Name)
 			}
-			text += "; still to be asked: " + strings.Join(names, ", ")
+			text += "; down: " + strings.Join(names, ", ")
 		}
 		x.later(text)
 		return
@@ -166,18 +166,18 @@ func (x *exchange) atAll(order []*upstream) {
 			return
 		default:
 			if x.stillUp(up.Name) {
-				x.later("an MMSC that may hold the message does not answer, try again later")
+				x.later("an MMSC that may hold the message does not answer")
 				return
 			}
 		}
 		if x.late() {
-			x.later("the MMSCs take too long, try again later")
+			x.later("the MMSCs take too long")
 			return
 		}
 	}
 	switch {
 	case good == nil && other == nil, good == nil && len(x.dec.Missing) > 0:
-		x.later("no MMSC that may hold the message is up, try again later")
+		x.later("no MMSC that may hold the message is up")
 		return
 	case x.kept.buf == nil: // it did not come whole: the handset only needs to know that it arrived
 		up := good
@@ -199,12 +199,12 @@ func (x *exchange) stillUp(name string) bool {
 }
 
 // later refuses for now: 503 with Retry-After, or the PDU's own .conf with a transient status. The upload is read to
-// its end first.
-func (x *exchange) later(text string) {
+// its end first. why goes to the records; the handset learns nothing of our MMSCs.
+func (x *exchange) later(why string) {
 	if !x.get && (x.broken != nil || !x.drain()) {
 		x.giveUp()
 		return
 	}
-	x.result = Refused
-	x.refuse(mms.NetworkProblem, 503, text)
+	x.result, x.words = Refused, why
+	x.refuse(mms.NetworkProblem, 503, "the message can't be reached now, try again later")
 }

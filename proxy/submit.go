@@ -14,7 +14,7 @@ import (
 
 // submit serves M-Send.req, and bodies that are not a PDU we know: any MMSC may take them.
 func (x *exchange) submit() {
-	if x.pdu.Type != mms.MSendReq && x.set.Unreadable == "refuse" {
+	if x.set.Unreadable == "refuse" && (x.pdu.Type != mms.MSendReq || x.state == mms.Garbage || len(x.pdu.TransactionID) == 0) {
 		x.result = Rejected
 		x.status = 400
 		x.p.m.badRequests[badBody].Add(1)
@@ -161,8 +161,10 @@ func (x *exchange) retryAmbiguous(up *upstream) bool {
 	x.ambiguous++
 	last := x.attempts[len(x.attempts)-1]
 	retry := x.set.retry[x.pdu.Type] && !x.late()
-	x.p.log.Warn("ambiguous result: the MMSC may or may not have the message", "mmsc", up.Name, "pdu", x.pdu.Type.String(),
-		"transaction", string(x.pdu.TransactionID), "why", last.result, "retry", retry)
+	if n, ok := x.p.ambiguities.pass(time.Now()); ok { // each is counted, and stands in the access log
+		x.p.log.Warn("ambiguous result: the MMSC may or may not have the message", "mmsc", up.Name, "pdu", x.pdu.Type.String(),
+			"transaction", string(x.pdu.TransactionID), "why", last.result, "retry", retry, "unsaid", n)
+	}
 	if retry {
 		return true
 	}

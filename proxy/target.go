@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"errors"
+	"net"
 	"net/netip"
 	"strings"
 
@@ -110,7 +111,7 @@ func (x *exchange) ours() bool {
 		x.relay = true
 		return true
 	}
-	if !x.set.hosts[host+":"+port] && !(x.ourPort(port) && x.ourName(snap, host)) {
+	if !x.set.hosts[host+":"+port] && !(x.set.ourPort(port, cl.local.Port()) && x.set.ourName(snap, host, cl.local.Addr())) {
 		return false
 	}
 	cl.known.set, cl.known.snap = x.set, snap
@@ -118,10 +119,35 @@ func (x *exchange) ours() bool {
 	return true
 }
 
+// Ours says whether requests for a host (with or without port) are taken on any of the listeners. Empty: yes, as in
+// HTTP/1.0.
+func (p *Proxy) Ours(host string) bool {
+	if host == "" {
+		return true
+	}
+	set, snap := p.set.Load(), p.opt.Board.Load()
+	name, port, ok := splitHost(host)
+	if !ok {
+		return false
+	}
+	if set.hosts[name+":"+port] || set.peers[name] {
+		return true
+	}
+	for _, l := range p.Addrs() {
+		a, ok := l.(*net.TCPAddr)
+		if !ok {
+			continue
+		}
+		if local := a.AddrPort(); set.ourPort(port, local.Port()) && set.ourName(snap, name, local.Addr().Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
 // ourName says whether a host without its port is ours.
-func (x *exchange) ourName(snap *router.Snapshot, host string) bool {
-	local := x.cl.local.Addr()
-	if x.set.hosts[host] || host == "localhost" && local.IsLoopback() {
+func (s *settings) ourName(snap *router.Snapshot, host string, local netip.Addr) bool {
+	if s.hosts[host] || host == "localhost" && local.IsLoopback() {
 		return true
 	}
 	addr, aerr := netip.ParseAddr(host)
@@ -146,7 +172,7 @@ func (x *exchange) ourName(snap *router.Snapshot, host string) bool {
 }
 
 // ourPort accepts no port, the well-known ones (a port may be mapped on the way) and the one that was reached.
-func (x *exchange) ourPort(port string) bool {
+func (s *settings) ourPort(port string, local uint16) bool {
 	switch port {
 	case "", "80", "443":
 		return true
@@ -155,7 +181,7 @@ func (x *exchange) ourPort(port string) bool {
 	for _, d := range []byte(port) {
 		n = n*10 + int(d-'0')
 	}
-	return n == int(x.cl.local.Port()) || x.set.urlPort == port
+	return n == int(local) || s.urlPort == port
 }
 
 // identityFields are header fields that networks use to name the subscriber (none is standard). From a sender that

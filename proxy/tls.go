@@ -3,8 +3,10 @@ package proxy
 import (
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,14 +16,17 @@ type certificate struct {
 	mu      sync.Mutex
 	cert    *tls.Certificate
 	checked time.Time
-	stamp   [2]time.Time
+	stamp   [2]time.Time // of the files that were looked at last
+	failing bool         // those could not be used
+	log     *slog.Logger
+	failed  *atomic.Uint64
 }
 
-func loadCertificate(cfg TLSConfig) (*certificate, error) {
+func (p *Proxy) loadCertificate(cfg TLSConfig) (*certificate, error) {
 	if cfg.Cert == "" {
 		return nil, nil
 	}
-	c := &certificate{cfg: cfg}
+	c := &certificate{cfg: cfg, log: p.log, failed: &p.m.certificates}
 	if err := c.load(); err != nil {
 		return nil, fmt.Errorf("mm1.tls: %w", err)
 	}
@@ -30,12 +35,12 @@ func loadCertificate(cfg TLSConfig) (*certificate, error) {
 
 // load reads both files.
 func (c *certificate) load() error {
-	stamp := c.stamps()
+	c.stamp = c.stamps()
 	cert, err := tls.LoadX509KeyPair(c.cfg.Cert, c.cfg.Key)
 	if err != nil {
 		return err
 	}
-	c.cert, c.stamp = &cert, stamp
+	c.cert = &cert
 	return nil
 }
 
@@ -55,10 +60,23 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if now := time.Now(); now.Sub(c.checked) > time.Second {
 		c.checked = now
 		if s := c.stamps(); s != c.stamp && !s[0].IsZero() && !s[1].IsZero() {
-			_ = c.load() // the old pair stays; the next look tries again
+			c.reload()
 		}
 	}
 	return c.cert, nil
+}
+
+// reload reads changed files. The old pair stays while they are wrong, and the log says so once per change.
+func (c *certificate) reload() {
+	err := c.load()
+	switch {
+	case err != nil:
+		c.failed.Add(1)
+		c.log.Warn("the TLS files have changed and can't be used: the old certificate serves on", "cert", c.cfg.Cert, "key", c.cfg.Key, "err", err)
+	case c.failing:
+		c.log.Info("the TLS files are in order again", "cert", c.cfg.Cert)
+	}
+	c.failing = err != nil
 }
 
 func (c *certificate) config() *tls.Config {
