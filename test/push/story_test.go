@@ -85,6 +85,37 @@ func TestThroughTheOwnServer(t *testing.T) {
 	}
 }
 
+// TestRejectedBetweenOperators: Bob's phone refuses the message without fetching it, at the location; Alice is told.
+func TestRejectedBetweenOperators(t *testing.T) {
+	a := newA(t, "mms.example.net")
+	own := newB(t, a, nil)
+	b := newPhone(t, bob, func(o *handset.Options) { o.Proxy, o.Mode = own.URL, handset.Reject })
+	a.start(t, smpp("bob", b.SMPPAddr().String()))
+	id := a.send(t)
+	a.reported(t, id, mms.Rejected)
+	if got := own.requests(); len(got) != 1 || !strings.HasPrefix(got[0], "POST "+a.url+"m/") {
+		t.Errorf("the own server was asked %q", got)
+	}
+}
+
+// TestReadBetweenOperators: Bob has read it, and Alice is told so, by way of both servers.
+func TestReadBetweenOperators(t *testing.T) {
+	a := newA(t, "mms.example.net")
+	own := newB(t, a, nil)
+	b := newPhone(t, bob, func(o *handset.Options) { o.Proxy, o.URL, o.ReadReport = own.URL, own.URL+"/", true })
+	a.start(t, smpp("bob", b.SMPPAddr().String()))
+	conf, err := a.alice.Send(t.Context(), alice, handset.Letter{To: []string{bob}, ReadReport: true, Parts: []handset.Part{{Name: "a.txt", Type: "text/plain", Data: []byte("Hi")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := b.await(handset.Stored, 1); e.MessageID != conf.MessageID() {
+		t.Errorf("stored %s", e)
+	}
+	if e := a.alice.await(handset.ReadReport, 1); e.MessageID != conf.MessageID() || e.From != bob+"/TYPE=PLMN" {
+		t.Errorf("read: %s", e)
+	}
+}
+
 // TestThroughTheOwnRouter: the same with B's router in front of B's server: it passes the request on as it came.
 func TestThroughTheOwnRouter(t *testing.T) {
 	a := newA(t, "mms.example.net")
