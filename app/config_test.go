@@ -121,6 +121,14 @@ mmscs: [{name: a, url: "http://127.0.0.1:9001/"}, {name: b, url: "http://127.0.0
 		{"a cluster with a long TTL", "dns: {zones: [{", "cluster: {listen: \"127.0.0.1:7946\"}\ndns: {zones: [{ttl: 2m, ", "drain.max: 1m0s: of it 36s"},
 		{"a takeover of others", "node: {name: r1}", "node: {name: r1}\ntakeover: {interface: eth0, routers: [{name: r2, peer: 192.0.2.2, addresses: [192.0.2.12/24]}]}", "takeover.routers: this router, r1"},
 		{"one MMSC", `, {name: b, url: "http://127.0.0.1:9002/"}`, "", "mmscs: there is one only"},
+		{"weight 0 without a rule", `9001/"}`, `9001/", weight: 0}, {name: c, url: "http://127.0.0.1:9003/"}`, ""},
+		{"a rule whose weights are 0", `mmscs: [{name: a, url: "http://127.0.0.1:9001/"}`,
+			`routing: {rules: [{name: abroad, recipient: ["+47"], to: [a]}]}` + "\n" + `mmscs: [{name: c, url: "http://127.0.0.1:9003/"}, {name: a, weight: 0, url: "http://127.0.0.1:9001/"}`,
+			`routing.rules[0].to: every weight of a is 0, so new messages that rule "abroad" matches go to nobody`},
+		{"a rule for retrievals, to weight 0", `mmscs: [{name: a, url: "http://127.0.0.1:9001/"}`,
+			`routing: {rules: [{name: old, pdu: [get], to: [a]}]}` + "\n" + `mmscs: [{name: c, url: "http://127.0.0.1:9003/"}, {name: a, weight: 0, url: "http://127.0.0.1:9001/"}`, ""},
+		{"a rule with one weight", `mmscs: [{name: a, url: "http://127.0.0.1:9001/"}`,
+			`routing: {rules: [{name: abroad, recipient: ["+47"], to: [a, b]}]}` + "\n" + `mmscs: [{name: a, weight: 0, url: "http://127.0.0.1:9001/"}`, ""},
 		{"no weight", `9001/"}, {name: b, url: "http://127.0.0.1:9002/"}`, `9001/", weight: 0}`, "mmscs: every weight is 0"},
 	}
 	for _, tc := range tests {

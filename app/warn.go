@@ -3,9 +3,11 @@ package app
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/healthcheck"
+	"github.com/mmsrouter/mmsrouter/mms"
 )
 
 // handsetPatience is how long handsets wait for an M-Send.conf before they give up.
@@ -51,10 +53,25 @@ func (c *Config) Warnings() []string {
 	if len(c.MMSCs) > 0 && !primary {
 		warn("mmscs: every weight is 0, so no MMSC gets new messages")
 	}
+	c.warnRules(warn)
 	if len(c.MMSCs) == 1 && c.MM1.WhenAllDown == "refuse" {
 		warn("mmscs: there is one only: when it is down, messages are refused (mm1.when_all_down)")
 	}
 	return out
+}
+
+// warnRules looks for rules that leave new messages to nobody: weight 0 is what only keeps its old ones. The embedded MMSC has a weight.
+func (c *Config) warnRules(warn func(string, ...any)) {
+	for i, r := range c.Routing.Rules {
+		nobody := len(r.PDU) == 0 || slices.Contains(r.PDU, mms.MSendReq.String()) || slices.Contains(r.PDU, "unknown")
+		for _, name := range r.To {
+			m := c.mmscNamed(name)
+			nobody = nobody && m != nil && m.weight() == 0
+		}
+		if nobody {
+			warn("routing.rules[%d].to: every weight of %s is 0, so new messages that rule %q matches go to nobody", i, oneLine(r.To), r.Name)
+		}
+	}
 }
 
 // warnURL compares the MMS URL of handsets with where MM1 listens: DNS can't tell a port.
