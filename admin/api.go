@@ -45,6 +45,9 @@ func (s *Server) handler() http.Handler {
 	door("GET /api/v1/fate/{id...}", "fate", s.fate)
 	if s.o.Messages != nil {
 		s.messages(door)
+	} else {
+		door("/api/v1/messages", "messages", noMessages)
+		door("/api/v1/messages/", "messages", noMessages)
 	}
 	door("/", "other", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, "no such door: "+r.Method+" "+clip(r.URL.Path, 100))

@@ -146,6 +146,11 @@ func (s *Server) messages(door func(string, string, http.HandlerFunc)) {
 	door("POST /api/v1/messages/{id}/cancel", "messages", change(s.o.Messages.Cancel))
 }
 
+// noMessages answers where nobody has messages; a 404 would speak of one message alone.
+func noMessages(w http.ResponseWriter, _ *http.Request) {
+	writeError(w, http.StatusNotImplemented, "this router runs no embedded MMSC (mmsc.enabled)")
+}
+
 func (s *Server) answer(w http.ResponseWriter, v any, err error) {
 	switch {
 	case err == nil:
