@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +36,7 @@ type sending struct {
 	url     string
 	dns     string
 	headers []string
+	ca      string
 	timeout time.Duration
 }
 
@@ -78,6 +81,7 @@ embedded default) unless flags say otherwise. The exit code is 1 unless the mess
 	f.StringVar(&s.url, "url", "", "MMS URL")
 	f.StringVar(&s.dns, "dns", "", `DNS server such as 127.0.0.1:1053; "" is the system's resolver`)
 	f.StringArrayVar(&s.headers, "header", nil, `HTTP header field such as "X-MSISDN: +46701740605"`)
+	f.StringVar(&s.ca, "ca", "", "PEM file of the authorities to trust instead of the system's, for an https MMS URL")
 	f.DurationVar(&s.timeout, "timeout", time.Minute, "how long to wait for the answer")
 	return c
 }
@@ -86,6 +90,10 @@ func (s *sending) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	u, err := url.Parse(s.url)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return wrongUsage("send: --url %q: want an MMS URL such as http://mms.example.net/", s.url)
+	}
+	trust, err := s.trust(u.Scheme)
+	if err != nil {
+		return err
 	}
 	var pdu []byte
 	if s.pdu != "" {
@@ -106,7 +114,7 @@ func (s *sending) run(ctx context.Context, in io.Reader, out io.Writer) error {
 		return err
 	}
 	began := time.Now()
-	answer, status, err := s.post(ctx, u, addrs, pdu)
+	answer, status, err := s.post(ctx, u, addrs, trust, pdu)
 	if err != nil {
 		return fmt.Errorf("post to %s: %w", s.url, err)
 	}
@@ -131,10 +139,29 @@ func (s *sending) resolve(ctx context.Context, host string, out io.Writer) ([]st
 	return addrs, nil
 }
 
+// trust says whom an https MMS URL is believed; nil: the system's authorities. No flag turns verification off.
+func (s *sending) trust(scheme string) (*tls.Config, error) {
+	if s.ca == "" {
+		return nil, nil
+	}
+	if scheme != "https" {
+		return nil, wrongUsage("send: --ca is for an https MMS URL; --url is %s", s.url)
+	}
+	b, err := os.ReadFile(s.ca)
+	if err != nil {
+		return nil, wrongUsage("send: --ca: %v", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(b) {
+		return nil, wrongUsage("send: --ca: no certificate stands in %s", s.ca)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}, nil
+}
+
 // post sends the PDU; it follows no redirect, as a handset does not.
-func (s *sending) post(ctx context.Context, u *url.URL, addrs []string, pdu []byte) ([]byte, int, error) {
+func (s *sending) post(ctx context.Context, u *url.URL, addrs []string, trust *tls.Config, pdu []byte) ([]byte, int, error) {
 	d := net.Dialer{Timeout: 10 * time.Second}
-	tr := &http.Transport{DisableKeepAlives: true, DisableCompression: true,
+	tr := &http.Transport{DisableKeepAlives: true, DisableCompression: true, TLSClientConfig: trust,
 		DialContext: func(ctx context.Context, network, at string) (net.Conn, error) {
 			if len(addrs) == 0 {
 				return d.DialContext(ctx, network, at)
