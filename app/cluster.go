@@ -53,8 +53,11 @@ func (a *App) makeCluster(c *Config, undo *[]func()) (err error) {
 			return err
 		}
 	}
-	a.view, err = view.New(view.Options{Cluster: others, Node: c.Node.Name, File: filepath.Join(c.Node.Data, overridesFile), Log: a.room("cluster")})
-	return err
+	if a.view, err = view.New(view.Options{Cluster: others, Node: c.Node.Name, File: filepath.Join(c.Node.Data, overridesFile), Log: a.room("cluster")}); err != nil {
+		return err
+	}
+	a.forgetPlan()
+	return nil
 }
 
 // follow carries what the Board knows to the other routers, and what they and the operators say to the Board.

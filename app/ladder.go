@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -57,6 +58,9 @@ func (a *App) DrainIn(after time.Duration, by, reason string) error {
 	if after <= 0 {
 		a.Drain()
 		return nil
+	}
+	if a.draining.Load() {
+		return errors.New("in: this router drains already")
 	}
 	o := view.Override{Kind: plannedDrain, Glob: a.cfg.Load().Node.Name, On: true, By: by, Reason: reason, Since: time.Now().UTC().Truncate(time.Second)}
 	if err := a.view.SetOverride(o, after+a.cfg.Load().Drain.Max); err != nil {
@@ -119,5 +123,12 @@ func (a *App) withdraw(ctx context.Context, began time.Time) {
 	select {
 	case <-t.C:
 	case <-ctx.Done():
+	}
+}
+
+// forgetPlan lifts the word of a planned drain, which has begun or was not lived to see: the TTL is the usual one again.
+func (a *App) forgetPlan() {
+	if _, err := a.view.LiftOverride(plannedDrain, a.cfg.Load().Node.Name); err != nil {
+		a.log.Warn("lift the plan of a drain", "err", err) // it ends by itself
 	}
 }

@@ -100,6 +100,7 @@ func (a *App) finish(rooms []*runner) {
 	dctx, cancel := context.WithTimeout(a.now, limit)
 	defer cancel()
 	a.withdraw(dctx, began)
+	a.forgetPlan()
 	a.ladder.at(stepFinishing, began.Add(limit))
 	a.log.Info("drain: finishing what is in flight", "max", limit)
 	if left := a.mm1.Drain(dctx); left > 0 {
