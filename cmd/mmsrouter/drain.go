@@ -189,7 +189,7 @@ func progressLine(st *admin.Status) string {
 	step, left := "draining", ""
 	if d := st.Node.Drain; d != nil {
 		step = d.Step
-		if d.Left > 0 && inFlight == 0 || strings.HasPrefix(d.Step, "withdrawn") {
+		if strings.HasPrefix(d.Step, "withdrawn") {
 			left = fmt.Sprintf(", %.0fs left", d.Left)
 		}
 	}
