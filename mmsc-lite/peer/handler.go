@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -105,21 +104,6 @@ func (x *Relay) expected(set *settings, r *http.Request) bool {
 	}
 	x.log.Warn("request from a peer's network without its token", "operator", o.Name)
 	return false
-}
-
-// Forwarded is Options.Client for a relay behind a proxy of our own: the last address of X-Forwarded-For, which that one has
-// written; what stands before it anybody may have.
-func Forwarded(r *http.Request) netip.Addr {
-	fields := r.Header.Values("X-Forwarded-For")
-	if len(fields) == 0 {
-		return netip.Addr{}
-	}
-	last := fields[len(fields)-1]
-	a, err := netip.ParseAddr(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]))
-	if err != nil {
-		return netip.Addr{} // no network holds it
-	}
-	return a.Unmap().WithZone("")
 }
 
 // unlisted refuses a request for a location that nobody may ask for through us.

@@ -373,23 +373,6 @@ func TestBetweenPeers(t *testing.T) {
 	}
 }
 
-// TestForwarded: behind a proxy of our own its word alone counts.
-func TestForwarded(t *testing.T) {
-	for _, c := range []struct {
-		fields []string
-		want   netip.Addr
-	}{
-		{nil, netip.Addr{}}, {[]string{"192.0.2.1"}, netip.MustParseAddr("192.0.2.1")}, {[]string{"10.0.0.1, 192.0.2.1"}, netip.MustParseAddr("192.0.2.1")},
-		{[]string{"10.0.0.1", "10.0.0.2,::ffff:192.0.2.1"}, netip.MustParseAddr("192.0.2.1")}, {[]string{"192.0.2.1, x"}, netip.Addr{}}, {[]string{""}, netip.Addr{}},
-	} {
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		r.Header["X-Forwarded-For"] = c.fields
-		if got := peer.Forwarded(r); got != c.want {
-			t.Errorf("%q: %s", c.fields, got)
-		}
-	}
-}
-
 // TestIdentity: with require_identity nobody fetches without a name.
 func TestIdentity(t *testing.T) {
 	b := newSender(t)

@@ -5,11 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
-	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,9 +15,6 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/handset"
 	"github.com/mmsrouter/mmsrouter/mms"
-	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
-	"github.com/mmsrouter/mmsrouter/mmsc-lite/delivery"
-	"github.com/mmsrouter/mmsrouter/mmsc-lite/peer"
 	"github.com/mmsrouter/mmsrouter/test/appliance"
 )
 
@@ -150,7 +143,7 @@ func newPhone(t *testing.T, number string, change func(*handset.Options)) *phone
 	p := &phones{t: t, dir: t.TempDir(), more: make(chan struct{}, 1)}
 	o := handset.Options{Numbers: []string{number}, Dir: p.dir, SMPP: "127.0.0.1:0", UDP: []string{"127.0.0.1:0"}, Header: []string{msisdn + ": ##LINE1##"},
 		Resolve: func(_ context.Context, host string) ([]string, error) {
-			if host != "mms.example.net" {
+			if host != "mms.example.net" && host != "localhost" {
 				return nil, fmt.Errorf("there is no %s", host)
 			}
 			return []string{"127.0.0.1"}, nil
@@ -299,77 +292,38 @@ func (a *operatorA) reported(t *testing.T, messageID string, status mms.MessageS
 	}
 }
 
-// operatorB is Bob's own server: its embedded MMSC behind the relay to listed operators.
+// operatorB is Bob's own: a whole appliance whose embedded MMSC fetches from A.
 type operatorB struct {
-	*httptest.Server
-	mu    sync.Mutex
-	asked []string
+	*appliance.Router
+	url string
 }
 
-func newB(t *testing.T, a *operatorA, change func(*peer.Config)) *operatorB {
+// newB starts B. A must be named localhost, which every machine can resolve. peers are further lines of that section.
+func newB(t *testing.T, a *operatorA, peers ...string) *operatorB {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	dir := t.TempDir()
-	m, err := mmsc.New(mmsc.Options{Config: mmsc.DefaultConfig(), DataDir: dir, NodeName: "b", URL: "http://mms.b.example", Notifier: nobody{}, Log: log})
-	if err != nil {
-		t.Fatal(err)
+	top := []string{"mmsc: {enabled: true}",
+		"push: {carriers: [{name: none, type: udp}], routes: [{prefix: \"+999\", carriers: [none]}]}", // B notifies nobody in these stories
+		"peers:", fmt.Sprintf("  operators: [{name: a, hosts: [\"localhost:%s\"], networks: [127.0.0.1/32], paths: [/m/]}]", a.road.port()),
+		"  pause: 10ms", "  indications: {retry_first: 20ms}"}
+	for _, l := range peers {
+		top = append(top, "  "+l)
 	}
-	st, err := peer.Open(t.Context(), dir, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := peer.DefaultConfig()
-	host := strings.TrimSuffix(strings.TrimPrefix(a.url, "http://"), "/")
-	c.Operators = []peer.Operator{{Name: "a", Hosts: []string{host}, Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Paths: []string{"/m/"}}}
-	c.Timeout, c.Deadline, c.Pause = patience, patience, 10*time.Millisecond
-	c.Indications.RetryFirst = 20 * time.Millisecond
-	if change != nil {
-		change(&c)
-	}
-	x, err := peer.New(peer.Options{Config: c, Store: st, Log: log, Resolver: loopback{}, Identify: func(r *http.Request) string { return r.Header.Get(msisdn) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &operatorB{}
-	h := x.Handler(m.Handler())
-	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b.mu.Lock()
-		b.asked = append(b.asked, r.Method+" "+r.RequestURI)
-		b.mu.Unlock()
-		h.ServeHTTP(w, r)
-	}))
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{m.Run, x.Run} {
-		wg.Go(func() {
-			if err := run(ctx); err != nil {
-				t.Errorf("operator B: %v", err)
-			}
-		})
-	}
-	t.Cleanup(func() {
-		b.Close()
-		cancel()
-		wg.Wait()
-	})
+	b := &operatorB{Router: appliance.Start(t, appliance.Setup{Name: "b", Top: top,
+		MM1: []string{fmt.Sprintf("identity: {trusted: [\"127.0.0.0/8\"], headers: [%s]}", msisdn)}})}
+	b.url = "http://" + b.MM1
 	return b
 }
 
-// requests gives what B was asked, in order.
-func (b *operatorB) requests() []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return append([]string{}, b.asked...)
-}
-
-// nobody notifies nobody: B sends no messages of its own in these stories.
-type nobody struct{}
-
-func (nobody) Push(context.Context, *delivery.Push) error { return delivery.ErrNoRoute }
-
-// loopback resolves every name to this machine.
-type loopback struct{}
-
-func (loopback) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
-	return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+// relayed checks what B did: so many messages fetched, so many answers passed back.
+func (b *operatorB) relayed(t *testing.T, fetched, passed float64) {
+	t.Helper()
+	if n := b.Metric("mmsrouter_mmsc_peer_retrievals_total", `result="fetched"`); n != fetched {
+		t.Errorf("B fetched %v messages, want %v", n, fetched)
+	}
+	b.Await("answer to be noted as passed back", func() bool {
+		return b.Metric("mmsrouter_mmsc_peer_indications_total", `result="passed"`) >= passed
+	})
+	if n := b.Metric("mmsrouter_mmsc_peer_indications_total", `result="passed"`); n != passed {
+		t.Errorf("B passed %v answers back, want %v", n, passed)
+	}
 }
