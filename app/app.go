@@ -195,9 +195,7 @@ func (a *App) makeStore(c *Config) error {
 	mo := mmsc.Options{Config: c.MMSC, DataDir: c.Node.Data, NodeName: c.Node.Name, URL: c.PublicURL(),
 		Notifier: carriers{a.push, a.room("mmsc")}, Reaches: a.push.Reaches,
 		Forward: a.forwardHeld, Metrics: a.reg, Log: a.room("mmsc")}
-	if a.relay != nil {
-		mo.Wrap = a.relay.Handler
-	}
+	mo.Wrap = a.wrapDoor
 	if a.mmsc, err = mmsc.New(mo); err != nil && a.relay != nil {
 		_ = a.relay.Close() // the error that led here is the one to tell
 	}

@@ -47,6 +47,24 @@ func (a *App) makePeers(c *Config) error {
 	return err
 }
 
+// resultsPath is where push proxy gateways tell what became of a push (push.carriers[].pap.notify_url), at the MM1 door.
+const resultsPath = "/pap/results"
+
+// wrapDoor puts what else comes in at the embedded MMSC's door before it: retrieval from peers, and results of pushes.
+func (a *App) wrapDoor(next http.Handler) http.Handler {
+	if a.relay != nil {
+		next = a.relay.Handler(next)
+	}
+	results := a.push.Results()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == resultsPath && r.Method == http.MethodPost {
+			results.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // subscriberOf reads the identity that our own proxy let through: it strips these fields from senders that are not
 // trusted.
 func (a *App) subscriberOf(r *http.Request) string {
