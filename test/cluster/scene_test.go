@@ -117,7 +117,7 @@ func (l *lab) setup(i int, n node) appliance.Setup {
 	return appliance.Setup{Name: fmt.Sprint("r", i), Dir: l.t.TempDir(), MMSCs: n.mmscs, Detection: n.detection, Top: append([]string{
 		"dns:", `  listen: ["127.0.0.1:0"]`, "  short_ttl: 1s",
 		fmt.Sprintf("  zones: [{name: %s, ttl: %s, addresses: [192.0.2.%d]}]", zone, n.ttl, i),
-		fmt.Sprintf(`cluster: {listen: "127.0.0.1:0", join: [%s], key: %q, probe_interval: 200ms, probe_timeout: 190ms, sync_interval: 1s%s}`, join, key, n.cluster),
+		fmt.Sprintf(`cluster: {listen: "127.0.0.1:0", join: [%s], key: %q, probe_interval: 200ms, probe_timeout: 190ms, sync_interval: 1s, leave_timeout: 600ms%s}`, join, key, n.cluster),
 	}, n.top...)}
 }
 

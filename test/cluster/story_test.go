@@ -358,3 +358,44 @@ func TestStatusOfTheWhole(t *testing.T) {
 		}
 	}
 }
+
+// The handset loses its connection while the MMSC still thinks, and comes back through another router: it waits there for the
+// first one's answer, and hears it.
+func TestResubmissionWhileTheFirstWaits(t *testing.T) {
+	l := start(t, node{}, node{}, node{})
+	hold := make(chan struct{})
+	l.a.Behave(fakemmsc.Behaviour{Store: true, Hold: hold})
+	who := [2]string{"X-MSISDN", "46701234567"}
+	body := pdu.SendReq("waits", 30_000)
+	first := l.handset(0, who)
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		first.Post(t.Context(), body, handsets.Fast) // nobody hears this answer
+	}()
+	await(t, l.a, "the first post", func(k fakemmsc.Counts) bool { return k.Wholes == 1 })
+	type heard struct {
+		o   handsets.Outcome
+		why string
+	}
+	second := make(chan heard, 1)
+	go func() {
+		h := l.handset(2, who)
+		defer h.Close()
+		a, err := h.Post(t.Context(), body, handsets.Fast)
+		o, why := handsets.Judge("waits", a, err)
+		second <- heard{o, why}
+	}()
+	l.routers[2].Await("a look at the other router's post", func() bool {
+		return l.routers[2].Metric("mmsrouter_fence_peer_found_total", `what="progress"`) == 1
+	})
+	close(hold)
+	if h := <-second; h.o != handsets.Accepted {
+		t.Errorf("the second post: %s %s", h.o, h.why)
+	}
+	<-gone
+	first.Close()
+	if n := l.a.Counts().Stored + l.b.Counts().Stored; n != 1 {
+		t.Errorf("%d messages stored", n)
+	}
+}
