@@ -7,12 +7,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/admin"
+	"github.com/mmsrouter/mmsrouter/app"
 	"github.com/mmsrouter/mmsrouter/mms"
 )
 
@@ -75,6 +77,21 @@ func TestReloadsUnderLoad(t *testing.T) {
 	}
 	if got := one.count() + two.count() + three.count(); int64(got) != sent.Load() {
 		t.Errorf("%d messages were accepted, %d have arrived", sent.Load(), got)
+	}
+}
+
+// What a reload says of a mistake in the syntax is what check says: the line, and what is wrong there.
+func TestReloadTellsTheLine(t *testing.T) {
+	a := start(t, "mmsc: {enabled: true}\n")
+	a.write(t, head+"mmsc:\n  enabled: true\n   url: http://mms.example.net/\n")
+	refused := a.Reload()
+	_, checked := app.Check(a.file)
+	if refused == nil || checked == nil || refused.Error() != checked.Error() {
+		t.Fatalf("reload: %v\ncheck:  %v", refused, checked)
+	}
+	line := fmt.Sprintf("%s:%d: indented by 3, which differs from its neighbours", a.file, strings.Count(head, "\n")+3)
+	if !strings.HasPrefix(refused.Error(), line) || !strings.Contains(a.log.String(), line) {
+		t.Errorf("%v\nwant %s\n%s", refused, line, a.log)
 	}
 }
 

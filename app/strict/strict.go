@@ -84,12 +84,12 @@ func Decode(file string, data []byte, out any) (*Document, error) {
 	case errors.Is(err, io.EOF):
 		return d, nil
 	case err != nil:
-		return d, Mistakes{d.syntax(err)}
+		return d, Mistakes{d.misread(data, err)}
 	}
 	var second yaml.Node
 	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
 		if err != nil {
-			return d, Mistakes{d.syntax(err)}
+			return d, Mistakes{d.misread(data, err)}
 		}
 		return d, Mistakes{{File: file, Line: second.Line, Text: "a second document begins; want one"}}
 	}

@@ -99,7 +99,7 @@ func TestMistakes(t *testing.T) {
 		{"scalar for keys", "inner: 5", "f.yaml:1: inner: want keys of its own: timeout, retry"},
 		{"a type's own word", "level: middle", `f.yaml:1: level: "middle": want low or high`},
 		{"scalar for a map", "names: 5", "f.yaml:1: names: want names with values"},
-		{"syntax", "count: 1\n\tlevel: low", "f.yaml:2: found"},
+		{"syntax", "count: 1\n\tlevel: low", "f.yaml:2: a tab stands in front of the line"},
 		{"two documents", "count: 1\n---\ncount: 2", "a second document begins"},
 		{"a list as the file", "- a", "f.yaml:1: want keys of its own"},
 		{"alias bomb", bomb(), "values, aliases followed"},
