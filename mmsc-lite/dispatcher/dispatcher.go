@@ -221,6 +221,8 @@ func (d *Dispatcher) Accept(ctx context.Context, s *Submission) error {
 		t := d.cat.table()
 		e := t.names[dec.Service]
 		switch {
+		case e == nil && dec.Service != "":
+			j.notice(DefaultService().Reply.Fallback, now) // it was removed at this moment
 		case e == nil:
 			result = "unknown"
 			j.notice(d.cfg.Unknown.Text, now)

@@ -102,11 +102,11 @@ func (d *Dispatcher) keep(ctx context.Context, now time.Time) error {
 	if err := d.cat.refresh(ctx); err != nil {
 		return err
 	}
-	var over int
-	if err := d.db.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM svc_sessions WHERE ended_at IS NULL AND expires_at <= $1`, millis(now)).Scan(&over); err != nil {
+	var late int
+	if err := d.db.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM svc_sessions WHERE ended_at IS NULL AND `+over("$1"), millis(now)).Scan(&late); err != nil {
 		return err
 	}
-	if over > 0 {
+	if late > 0 {
 		err := d.db.within(ctx, func(tx *sql.Tx) error { return expire(ctx, tx, d.cat.table(), `1 = 1`, now) })
 		if err != nil {
 			return err

@@ -30,6 +30,12 @@ const (
 	endedTurns    = "turns"
 )
 
+// over is the condition for a session whose time is over at a parameter. One that waits for an answer is not: the user's
+// time begins when it is sent.
+func over(now string) string {
+	return `expires_at <= ` + now + ` AND NOT EXISTS (SELECT 1 FROM svc_jobs w WHERE w.session_id = svc_sessions.id AND w.ended_at IS NULL AND w.kind = 'turn')`
+}
+
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
@@ -38,7 +44,7 @@ type querier interface {
 func openSessions(ctx context.Context, q querier, user, code string, now time.Time) ([]*session, error) {
 	var out []*session
 	rows, err := q.QueryContext(ctx, `SELECT id, service, turn, state, expires_at FROM svc_sessions
-		WHERE user_addr = $1 AND code = $2 AND ended_at IS NULL AND expires_at > $3 ORDER BY active_at DESC LIMIT $4`, user, code, millis(now), maxOpen)
+		WHERE user_addr = $1 AND code = $2 AND ended_at IS NULL AND NOT (`+over("$3")+`) ORDER BY active_at DESC LIMIT $4`, user, code, millis(now), maxOpen)
 	err = each(rows, err, func(scan func(...any) error) error {
 		s, expires := &session{User: user, Code: code}, int64(0)
 		if err := scan(&s.ID, &s.Service, &s.Turn, &s.State, &expires); err != nil {
@@ -72,18 +78,18 @@ func turn(ctx context.Context, tx *sql.Tx, t *table, e *entry, user, code string
 // expire ends sessions whose time is over and that fit where, whose arguments begin with $2, and puts their endings into
 // the queue.
 func expire(ctx context.Context, tx *sql.Tx, t *table, where string, now time.Time, args ...any) error {
-	var over []*session
+	var ended []*session
 	rows, err := tx.QueryContext(ctx, `UPDATE svc_sessions SET ended_at = $1, ended_why = '`+endedTimeout+`'
-		WHERE ended_at IS NULL AND expires_at <= $1 AND `+where+` RETURNING id, service, user_addr, code, turn, state`, append([]any{millis(now)}, args...)...)
+		WHERE ended_at IS NULL AND `+over("$1")+` AND `+where+` RETURNING id, service, user_addr, code, turn, state`, append([]any{millis(now)}, args...)...)
 	err = each(rows, err, func(scan func(...any) error) error {
 		s := &session{}
-		over = append(over, s)
+		ended = append(ended, s)
 		return scan(&s.ID, &s.Service, &s.User, &s.Code, &s.Turn, &s.State)
 	})
 	if err != nil {
 		return err
 	}
-	for _, s := range over {
+	for _, s := range ended {
 		if err := tellEnd(ctx, tx, t, s, endedTimeout, now); err != nil {
 			return err
 		}
@@ -127,9 +133,9 @@ const endingLife = 24 * time.Hour
 // noticeLife bounds how long a text for a user is tried.
 const noticeLife = 24 * time.Hour
 
-// setState keeps what the provider said of a session. An answer that is older than another one's does not undo it, since
-// turns of one session are served in order.
-func setState(ctx context.Context, tx *sql.Tx, id string, state []byte) error {
-	_, err := tx.ExecContext(ctx, `UPDATE svc_sessions SET state = $1 WHERE id = $2 AND ended_at IS NULL`, state, id)
+// setState keeps what the provider said of a session, whose time begins anew. An answer that is older than another one's
+// does not undo it, since turns of one session are served in order.
+func setState(ctx context.Context, tx *sql.Tx, id string, state []byte, until time.Time) error {
+	_, err := tx.ExecContext(ctx, `UPDATE svc_sessions SET state = $1, expires_at = $2 WHERE id = $3 AND ended_at IS NULL`, state, millis(until), id)
 	return err
 }

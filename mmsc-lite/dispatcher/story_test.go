@@ -143,6 +143,39 @@ func TestLateAnswerThatNeverComes(t *testing.T) {
 	})
 }
 
+func TestSessionWaitsForALateAnswer(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		p, asks := newPhone(), make(chan ask, 10)
+		prov := &inside{handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asks <- readAsk(t, r)
+			w.WriteHeader(http.StatusAccepted)
+		}), keys: map[string]int{}}
+		n := start(t, p, setup{dir: dir, replyURL: "http://mms.example.net/reply", callers: func(*dispatcher.Service) dispatcher.Caller { return prov }})
+		enter(t, n, `{name: slow, match: {codes: ["7000"]}, provider: {url: "http://provider.example.net/", late: 2h}, session: {idle: 5m}}`)
+		for i := range 2 {
+			say(t, n, "7000", "a")
+			a := <-asks
+			if want := fmt.Sprint(i + 1); a.Turn != want || a.State != strings.Repeat("x", i) {
+				t.Errorf("turn %s with state %q, want turn %s", a.Turn, a.State, want)
+			}
+			time.Sleep(time.Hour)
+			rec, req := httptest.NewRecorder(), httptest.NewRequest("POST", a.ReplyURL, strings.NewReader(`{"version":1,"text":"at last","state":"eA=="}`))
+			req.Header.Set("Content-Type", "application/json")
+			if n.Late().ServeHTTP(rec, req); rec.Code != http.StatusAccepted {
+				t.Fatalf("late answer: %d %s", rec.Code, rec.Body)
+			}
+			if r := <-p.got; textOf(r) != "at last" {
+				t.Errorf("reply %q", textOf(r))
+			}
+		}
+		if a := <-asks; a.Ended != "timeout" {
+			t.Errorf("after the time: %+v", a)
+		}
+		n.stop()
+	})
+}
+
 func TestRestartInMidSession(t *testing.T) {
 	srv := httptest.NewServer(echo(t, "json", make(chan ask, 10)))
 	defer srv.Close()

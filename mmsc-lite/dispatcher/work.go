@@ -98,7 +98,7 @@ func (d *Dispatcher) answered(ctx context.Context, tx *sql.Tx, j *job, sent []pl
 			return err
 		}
 	}
-	if err := setState(ctx, tx, j.Session, j.Answer.State); err != nil {
+	if err := setState(ctx, tx, j.Session, j.Answer.State, now.Add(j.entry.Session.Idle)); err != nil {
 		return err
 	}
 	t := d.cat.table()
