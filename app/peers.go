@@ -57,6 +57,9 @@ func (a *App) wrapDoor(next http.Handler) http.Handler {
 	}
 	results := a.push.Results()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if from := clientOf(r); from.IsValid() { // our proxy's word: behind its socket pair peers are known by it
+			r.RemoteAddr = netip.AddrPortFrom(from, 0).String()
+		}
 		if r.URL.Path == resultsPath && r.Method == http.MethodPost {
 			results.ServeHTTP(w, r)
 			return

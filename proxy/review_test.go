@@ -182,3 +182,22 @@ func TestSpoiltCertificateIsToldOf(t *testing.T) {
 		t.Fatalf("%d warnings", n)
 	}
 }
+
+// A 403 of the MMSC that has the message is the answer, once the others have been asked.
+func TestDenialIsPassedOn(t *testing.T) {
+	b := start(t, 2, nil)
+	b.mmscs[0].Missing(403)
+	a, err := b.handset().Fetch(context.Background(), "/m/1")
+	if err != nil || a.Status != 403 {
+		t.Fatalf("answer %d, %v, want 403", a.Status, err)
+	}
+	b.mmscs[1].Put("/m/1", pdu.RetrieveConf("r1", "m1@b", 500))
+	if a, err = b.handset().Fetch(context.Background(), "/m/1"); err != nil || a.Status != 200 {
+		t.Fatalf("answer %d, %v, want the message of the other", a.Status, err)
+	}
+	b.mmscs[1].Put("/m/1", nil)
+	b.verdict("b", false)
+	if a, err = b.handset().Fetch(context.Background(), "/m/2"); err != nil || a.Status != 503 {
+		t.Fatalf("answer %d, %v, want 503 while one is down", a.Status, err)
+	}
+}

@@ -87,6 +87,7 @@ func (x *exchange) atOwner(order []*upstream) {
 func (x *exchange) inTurn(order []*upstream, snap *router.Snapshot) {
 	unsure := len(x.dec.Missing) > 0
 	var said *upstream
+	denied := false
 	for _, up := range order {
 		phase := x.attemptAgain(up)
 		switch phase {
@@ -94,9 +95,17 @@ func (x *exchange) inTurn(order []*upstream, snap *router.Snapshot) {
 			x.deliver(&x.ans, up)
 			return
 		case PhaseNotFound:
-			said = up
-			x.keep(up)
+			if said = up; !denied {
+				x.keep(up)
+			}
 			continue
+		case PhaseRefused:
+			if s := x.ans.resp.Status; x.get && x.ans.done && s/100 == 4 && !refusedStatus(s) {
+				// 403: this one will not give it to this handset; unless another one does, that is the answer
+				said, denied = up, true
+				x.keep(up)
+				continue
+			}
 		case PhaseCancelled:
 			x.giveUp()
 			return
