@@ -20,6 +20,7 @@ const newsTime = time.Second
 const (
 	stepPlanned   = "planned"
 	stepWithdrawn = "withdrawn from DNS"
+	stepMoving    = "waiting for the service addresses to move"
 	stepFinishing = "finishing what is in flight"
 	stepEnding    = "ending"
 )
@@ -112,7 +113,8 @@ func (a *App) withdraw(ctx context.Context, began time.Time) {
 	if a.dns != nil {
 		until = a.dns.CachedUntil().Add(newsTime)
 	}
-	if latest := began.Add(a.cfg.Load().forgetting()); until.After(latest) {
+	latest := began.Add(a.cfg.Load().forgetting())
+	if until.After(latest) {
 		a.log.Warn("drain: drain.max ends before resolvers have forgotten this router", "forgotten", time.Until(until).Round(time.Second), "waiting", time.Until(latest).Round(time.Second))
 		until = latest
 	}
@@ -123,6 +125,34 @@ func (a *App) withdraw(ctx context.Context, began time.Time) {
 	select {
 	case <-t.C:
 	case <-ctx.Done():
+	}
+	a.awaitMove(ctx, began, latest)
+}
+
+// awaitMove goes on serving until keepalived, which has seen since the drain began that this router is not ready, has moved
+// the service addresses away; else who holds on to one would be refused until then.
+func (a *App) awaitMove(ctx context.Context, began, latest time.Time) {
+	if a.holders == nil {
+		return
+	}
+	c := a.cfg.Load().Takeover
+	end := began.Add(time.Duration(c.Check.Fall+1)*c.Check.Interval + 4*c.Advert + newsTime)
+	if end.After(latest) {
+		end = latest
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	a.ladder.at(stepMoving, end)
+	for len(a.holders.Held()) > 0 {
+		if time.Now().After(end) {
+			a.log.Warn("drain: the service addresses have not moved", "held", a.holders.Held())
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
 	}
 }
 

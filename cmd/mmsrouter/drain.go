@@ -189,7 +189,7 @@ func progressLine(st *admin.Status) string {
 	step, left := "draining", ""
 	if d := st.Node.Drain; d != nil {
 		step = d.Step
-		if strings.HasPrefix(d.Step, "withdrawn") {
+		if strings.HasPrefix(d.Step, "withdrawn") || strings.HasPrefix(d.Step, "waiting") {
 			left = fmt.Sprintf(", %.0fs left", d.Left)
 		}
 	}

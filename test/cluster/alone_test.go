@@ -10,6 +10,8 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/admin"
 	"github.com/mmsrouter/mmsrouter/test/appliance"
+	"github.com/mmsrouter/mmsrouter/test/handsets"
+	"github.com/mmsrouter/mmsrouter/test/pdu"
 )
 
 // A router that is alone keeps what operators said, too.
@@ -134,4 +136,18 @@ func TestHoldersAreShown(t *testing.T) {
 		return slices.ContainsFunc(l.status(1).Members, func(m admin.Member) bool { return m.Name == "r1" && slices.Equal(m.Holds, []string{"127.0.0.1"}) })
 	})
 	http.DefaultClient.CloseIdleConnections()
+	// a drain serves on while keepalived has not moved them
+	if _, err := l.client(0).DrainSelf(t.Context(), admin.Reason{}); err != nil {
+		t.Fatal(err)
+	}
+	l.routers[0].Await("the step of the drain", func() bool {
+		d := l.status(0).Node.Drain
+		return d != nil && strings.HasPrefix(d.Step, "waiting for the service addresses")
+	})
+	h := l.handset(0)
+	defer h.Close()
+	a, err := h.Post(t.Context(), pdu.SendReq("held", 1000), handsets.Fast)
+	if o, why := handsets.Judge("held", a, err); o != handsets.Accepted {
+		t.Errorf("a client of a service address that has not moved: %s %s", o, why)
+	}
 }
