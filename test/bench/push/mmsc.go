@@ -1,0 +1,189 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/test/bench/measure"
+)
+
+// notifications is small messages to the embedded MMSC; their notifications leave by direct SMPP.
+func (b *bench) notifications(rounds int) ([]*measure.Table, error) {
+	senders, n := []int{1, 16, 64}, 10_000
+	if b.quick {
+		n = 1000
+	}
+	cols := make([]string, len(senders))
+	for i, k := range senders {
+		cols[i] = fmt.Sprintf("%d senders", k)
+	}
+	cols[0] = "1 sender"
+	rate := measure.NewTable("Notifications of the embedded MMSC: M-Send.req of 1 KB in, short message out by SMPP", "messages a second", "", cols...)
+	cpu := measure.NewTable("of these, CPU of the router", "CPU s per 1,000 messages", "", cols...)
+	count := measure.NewTable("of these, counted at the SMSC", "", "", "accepted", "lost", "doubled", "unreadable")
+	tables := []*measure.Table{rate, cpu, count}
+	for range rounds {
+		s, err := newSink()
+		if err != nil {
+			return tables, err
+		}
+		r, err := b.start(s.addr, false)
+		if err != nil {
+			s.stop()
+			return tables, err
+		}
+		first := 0
+		err = s.waitBound(r.proc)
+		for i := 0; i < len(senders) && err == nil; i++ {
+			n := n
+			if senders[i] == 1 {
+				n /= 4
+			}
+			s.expect(n)
+			before, began := measure.Total(r.proc.Pid()), time.Now()
+			if err = r.submit(first, n, senders[i], 1000); err != nil {
+				break
+			}
+			last := s.await()
+			rate.Add("mmsrouter", cols[i], float64(n)/last.Sub(began).Seconds())
+			cpu.Add("mmsrouter", cols[i], (measure.Total(r.proc.Pid())-before).Seconds()*1000/float64(n))
+			first += n
+		}
+		r.stop()
+		s.stop()
+		if err != nil {
+			return tables, err
+		}
+		arrived, doubled, bad := s.tally()
+		for i, v := range []int{first, first - arrived, doubled, bad} {
+			count.Add("mmsrouter", []string{"accepted", "lost", "doubled", "unreadable"}[i], float64(v))
+		}
+	}
+	return tables, nil
+}
+
+// phones is messages to thousands of phones in one process of their own, each of which is notified by SMS, fetches, stores and answers.
+func (b *bench) phones(rounds int) ([]*measure.Table, error) {
+	const size = 30_000
+	n, limit := 10_000, 10*time.Minute
+	if b.quick {
+		n, limit = 500, 30*time.Second
+	}
+	cols := []string{"messages a second", "CPU s per 1,000, router", "CPU s per 1,000, phones", "stored", "answered", "peak memory, MB, router", "peak memory, MB, phones"}
+	t := measure.NewTable(fmt.Sprintf("%d phones in one process, each notified by SMS, fetching %d KB and answering; from the first M-Send.req to the last message stored", n, size/1000),
+		"", "", cols...)
+	tables := []*measure.Table{t}
+	for range min(rounds, 2) {
+		if err := b.phoneRound(t, cols, n, size, limit); err != nil {
+			return tables, err
+		}
+	}
+	return tables, nil
+}
+
+func (b *bench) phoneRound(t *measure.Table, cols []string, n, size int, limit time.Duration) error {
+	smpp, err := measure.FreeAddr()
+	if err != nil {
+		return err
+	}
+	dir, err := b.folder()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	r, err := b.start(smpp, false)
+	if err != nil {
+		return err
+	}
+	defer r.stop()
+	p, err := measure.Start(measure.Options{Dir: dir}, b.ours, "phone", "-c", r.file, "--number", "+"+number(0), "--count", strconv.Itoa(n), "--quiet",
+		"--until", strconv.Itoa(n), "--dir", filepath.Join(dir, "phones"), "--smpp", smpp, "--udp", "", "--url", "http://"+r.mm1+"/", "--header", "X-MSISDN: ##LINE1##")
+	if err != nil {
+		return err
+	}
+	defer p.Stop()
+	if err := p.WaitListening(smpp, 20*time.Second); err != nil {
+		return err
+	}
+	if err := r.waitSession(20 * time.Second); err != nil {
+		return err
+	}
+	phoneCPU := watch(p)
+	before, began := measure.Total(r.proc.Pid()), time.Now()
+	if err := r.submit(0, n, 16, size); err != nil {
+		return err
+	}
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	select {
+	case <-p.Done():
+	case <-late.C:
+		p.Stop() // it says how far it has come
+	}
+	took, spent := time.Since(began), measure.Total(r.proc.Pid())-before
+	cpu, peak := phoneCPU()
+	stored, err := count(filepath.Join(dir, "phones"))
+	if err != nil {
+		return fmt.Errorf("%w; the phones said: %s", err, p.Output())
+	}
+	answered, err := r.counter("mmsrouter_mmsc_requests_total", `pdu="m-notifyresp-ind"`, `result="ok"`)
+	if err != nil {
+		return err
+	}
+	for i, v := range []float64{float64(stored) / took.Seconds(), spent.Seconds() * 1000 / float64(n), cpu.Seconds() * 1000 / float64(n)} {
+		t.Add("mmsrouter", cols[i], v)
+	}
+	t.Note("mmsrouter", cols[3], fmt.Sprintf("%d of %d", stored, n))
+	t.Note("mmsrouter", cols[4], fmt.Sprintf("%.0f of %d", answered, n))
+	t.Add("mmsrouter", cols[5], float64(measure.Peak(r.proc.Pid()))/1e6)
+	t.Add("mmsrouter", cols[6], float64(peak)/1e6)
+	return nil
+}
+
+// waitSession waits until the embedded MMSC has bound to the phones.
+func (r *router) waitSession(limit time.Duration) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(limit); time.Now().Before(end); <-tick.C {
+		if n, err := r.counter("mmsrouter_mmsc_sms_bound_sessions"); err == nil && n > 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("the router has not bound to the phones: %s", r.proc.Output())
+}
+
+// watch samples a process that ends by itself; the function that it gives returns the last figures.
+func watch(p *measure.Process) func() (cpu time.Duration, peak int64) {
+	ended := make(chan struct{})
+	var cpu time.Duration
+	var peak int64
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			cpu, peak = max(cpu, measure.Total(p.Pid())), max(peak, measure.Peak(p.Pid()))
+			select {
+			case <-p.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return func() (time.Duration, int64) { <-ended; return cpu, peak }
+}
+
+// count gives how many messages lie in the phones' folders: one folder each, with the PDU in it.
+func count(dir string) (n int, err error) {
+	err = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".mms") {
+			n++
+		}
+		return err
+	})
+	return n, err
+}
