@@ -103,7 +103,7 @@ func New(o Options) (*App, error) {
 	own.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.m = newMetrics(a.reg, o.Version)
 	a.board = router.NewBoard(uint64(a.started.Unix()))
-	a.forwarder = forwarder{config: a.cfg.Load, board: a.board, results: a.m.held}
+	a.forwarder = forwarder{config: a.cfg.Load, board: a.board, results: a.m.held, sides: tlsSides{log: a.log}}
 
 	var undo []func()
 	if err := a.makeRooms(&c, &undo); err != nil {

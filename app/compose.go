@@ -32,7 +32,7 @@ func (a *App) compose(c *Config) (*composition, error) {
 	}
 	for i := range c.MMSCs {
 		m := &c.MMSCs[i]
-		tc, err := m.tls()
+		tc, err := a.forwarder.sides.of(m)
 		if err != nil {
 			return nil, fmt.Errorf("mmscs[%d].%w", i, err)
 		}

@@ -63,7 +63,7 @@ type MMSCConfig struct {
 	Tier          int                     `yaml:"tier"`           // 0: primary; a higher tier is a backup, used when none below it passes detection
 	InFlight      int                     `yaml:"in_flight"`      // most requests at a time; 0: mm1.limits.in_flight
 	IdleTimeout   time.Duration           `yaml:"idle_timeout"`   // how long a kept connection may be unused: less than the MMSC keeps it; 0: 4s
-	CA            string                  `yaml:"ca"`             // https: PEM file of authorities; empty: the system's
+	CA            string                  `yaml:"ca"`             // https: PEM file of authorities, read again when it changes; empty: the system's
 	ServerName    string                  `yaml:"server_name"`    // https: name that the certificate must have; empty: the URL's host
 	ClientCert    string                  `yaml:"client_cert"`    // https: PEM file of our certificate; read again when it changes
 	ClientKey     string                  `yaml:"client_key"`     // https: PEM file of its key; empty: it stands in client_cert

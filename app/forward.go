@@ -43,6 +43,7 @@ type forwarder struct {
 	board   *router.Board
 	results *prometheus.CounterVec
 	turn    atomic.Uint64
+	sides   tlsSides
 }
 
 // The ends of an attempt.
@@ -149,7 +150,7 @@ func (f *forwarder) passesWithin(ctx context.Context, name string, d time.Durati
 
 // attempt posts the message once, on a connection of its own.
 func (f *forwarder) attempt(ctx context.Context, c *Config, up *MMSCConfig, m *message, head *pduHead, n int) forwarded {
-	tc, err := up.tls()
+	tc, err := f.sides.of(up)
 	if err != nil {
 		return forwarded{err: err}
 	}

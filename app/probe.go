@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 
@@ -26,7 +27,7 @@ func (c *Config) checkFiles() error {
 		}
 	}
 	for i := range c.MMSCs {
-		if _, err := c.MMSCs[i].tls(); err != nil {
+		if _, err := c.MMSCs[i].tls(slog.New(slog.DiscardHandler)); err != nil {
 			errs = append(errs, fmt.Errorf("mmscs[%d].%w", i, err))
 		}
 		if f := c.MMSCs[i].Probe.File; f != "" {
@@ -47,7 +48,7 @@ func (c *Config) ProbeOnce(ctx context.Context) ([]Probed, error) {
 	for i := range c.MMSCs {
 		wg.Go(func() {
 			m := &c.MMSCs[i]
-			tc, err := m.tls()
+			tc, err := m.tls(slog.New(slog.DiscardHandler))
 			if err != nil {
 				errs[i] = fmt.Errorf("mmscs[%d].%w", i, err)
 				return
