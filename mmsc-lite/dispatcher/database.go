@@ -143,7 +143,7 @@ func each(rows *sql.Rows, err error, row func(scan func(...any) error) error) er
 	return errors.Join(rows.Err(), rows.Close())
 }
 
-// lock makes this transaction the only one of its kind on PostgreSQL; SQLite has one writer anyway.
+// lock makes this transaction the only one for its thing on PostgreSQL; SQLite has one writer anyway.
 func (d *database) lock(ctx context.Context, tx *sql.Tx, what string) error {
 	if !d.postgres {
 		return nil

@@ -213,6 +213,10 @@ func (d *Dispatcher) Accept(ctx context.Context, s *Submission) error {
 	err = d.db.within(ctx, func(tx *sql.Tx) error {
 		var there int
 		j := &job{ID: jobID(s.MessageID, s.Code), Kind: kindTurn, Service: dec.Service, User: s.From, Due: now}
+		// Twins wait for each other here, not in the middle, where one could hold what the other's answer needs.
+		if err := d.db.lock(ctx, tx, "turn "+j.ID); err != nil {
+			return err
+		}
 		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM svc_jobs WHERE id = $1`, j.ID).Scan(&there); err != nil || there > 0 {
 			return err
 		}

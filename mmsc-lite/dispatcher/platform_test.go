@@ -33,9 +33,9 @@ func (d mmscDoor) Submit(_ context.Context, pdu []byte) (string, error) {
 
 func picture(t *testing.T) []byte {
 	t.Helper()
-	img := image.NewRGBA(image.Rect(0, 0, 1500, 1000))
-	for y := range 1000 {
-		for x := range 1500 {
+	img := image.NewRGBA(image.Rect(0, 0, 900, 700))
+	for y := range 700 {
+		for x := range 900 {
 			img.Set(x, y, color.RGBA{uint8(x), uint8(y), uint8(x * y), 255})
 		}
 	}

@@ -107,7 +107,12 @@ func (d *Dispatcher) keep(ctx context.Context, now time.Time) error {
 		return err
 	}
 	if late > 0 {
-		err := d.db.within(ctx, func(tx *sql.Tx) error { return expire(ctx, tx, d.cat.table(), `1 = 1`, now) })
+		err := d.db.within(ctx, func(tx *sql.Tx) error {
+			if err := d.db.lock(ctx, tx, "sweep"); err != nil {
+				return err
+			}
+			return expire(ctx, tx, d.cat.table(), `1 = 1`, now)
+		})
 		if err != nil {
 			return err
 		}
