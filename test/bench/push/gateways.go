@@ -59,7 +59,7 @@ func (b *bench) startPPG(s *sink) (*ppg, error) {
 func (b *bench) gateways(rounds int) ([]*measure.Table, error) {
 	initiators, n := []int{1, 16, 64}, 10_000
 	if b.quick {
-		n = 1000
+		n = 3000
 	}
 	cols := make([]string, len(initiators))
 	for i, k := range initiators {
@@ -105,7 +105,13 @@ func (b *bench) gateways(rounds int) ([]*measure.Table, error) {
 
 // pushes measures one gateway, and stops it.
 func (b *bench) pushes(g *ppg, s *sink, initiators []int, cols []string, n int, rate, cpu, count *measure.Table) error {
-	first := 0
+	first := n / 10
+	s.expect(first)
+	if err := g.post(0, first, 16); err != nil { // warm-up: connections, caches, memory
+		g.stop()
+		return err
+	}
+	s.await()
 	for i, k := range initiators {
 		n := n
 		if k == 1 {
