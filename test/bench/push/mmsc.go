@@ -126,7 +126,7 @@ func (b *bench) phoneRound(t *measure.Table, cols []string, n, size int, limit t
 		return 0, 0, err
 	}
 	phoneCPU := watch(p)
-	before, began := measure.Total(r.proc.Pid()), time.Now()
+	before, idle, began := measure.Total(r.proc.Pid()), measure.Total(p.Pid()), time.Now()
 	if err := r.submit(0, n, 16, size); err != nil {
 		return 0, 0, err
 	}
@@ -139,6 +139,7 @@ func (b *bench) phoneRound(t *measure.Table, cols []string, n, size int, limit t
 	}
 	took, spent := time.Since(began), measure.Total(r.proc.Pid())-before
 	cpu, peak := phoneCPU()
+	cpu -= idle // the start of the program
 	stored, err = count(filepath.Join(dir, "phones"))
 	if err != nil {
 		return 0, 0, fmt.Errorf("%w; the phones said: %s", err, p.Output())
