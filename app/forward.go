@@ -28,6 +28,7 @@ const maxForwardAnswer = 64 << 10
 
 // message is a held M-Send.req on its way to an MMSC.
 type message struct {
+	id     string // our Message-ID
 	target string // path and query of the client's request
 	host   string
 	header http.Header
@@ -44,6 +45,7 @@ type forwarder struct {
 	results *prometheus.CounterVec
 	turn    atomic.Uint64
 	sides   tlsSides
+	trails  trails
 }
 
 // The ends of an attempt.
@@ -59,9 +61,12 @@ func (e end) String() string { return [...]string{"refused", "ambiguous", "answe
 
 // forwarded is what became of an attempt.
 type forwarded struct {
-	end  end
-	conf []byte // answered
-	err  error  // otherwise
+	end    end
+	conf   []byte // answered
+	err    error  // otherwise
+	phase  string // how far it came, in the words of the access log
+	octets int64  // of the body, handed to the connection
+	status int    // of HTTP; 0: none came
 }
 
 // forward tries the MMSCs that pass detection in the order of the decision; the error means that none has answered for good.
@@ -77,9 +82,19 @@ func (f *forwarder) forward(ctx context.Context, m *message) (mmsc string, conf 
 		return "", nil, errors.New("no MMSC passes detection")
 	}
 	retry := c.MM1.Ambiguous[mms.MSendReq.String()] != "fail"
-	attempt := 0
-	if m.again {
-		attempt = 1
+	attempt, doubtful := f.trails.before(m)
+	try := func(up *MMSCConfig) forwarded {
+		attempt++
+		mark := 0
+		if doubtful {
+			mark = attempt
+		}
+		began := time.Now()
+		got := f.attempt(ctx, c, up, m, &head, mark)
+		doubtful = doubtful || got.end == ambiguous
+		f.results.WithLabelValues(got.end.String()).Inc()
+		f.trails.add(m.id, doubtful, got.told(up.Name, time.Since(began)))
+		return got
 	}
 	var all []error
 	for len(order) > 0 {
@@ -88,9 +103,7 @@ func (f *forwarder) forward(ctx context.Context, m *message) (mmsc string, conf 
 			order = order[1:] // a reload has just removed it
 			continue
 		}
-		attempt++
-		got := f.attempt(ctx, c, up, m, &head, attempt)
-		f.results.WithLabelValues(got.end.String()).Inc()
+		got := try(up)
 		switch {
 		case got.end == answered:
 			return up.Name, got.conf, nil
@@ -98,12 +111,9 @@ func (f *forwarder) forward(ctx context.Context, m *message) (mmsc string, conf 
 			return up.Name, head.sendConf(mms.StatusPermanentFailure, "the MMSC's answer got lost: the message may or may not have been accepted"), nil
 		case got.end == ambiguous && f.passesWithin(ctx, up.Name, c.MM1.AmbiguousWait):
 			// the same MMSC first: it may know the transaction id
-			attempt++
-			if got = f.attempt(ctx, c, up, m, &head, attempt); got.end == answered {
-				f.results.WithLabelValues(got.end.String()).Inc()
+			if got = try(up); got.end == answered {
 				return up.Name, got.conf, nil
 			}
-			f.results.WithLabelValues(got.end.String()).Inc()
 		}
 		all = append(all, fmt.Errorf("%s: %w", up.Name, got.err))
 		if ctx.Err() != nil {
@@ -148,32 +158,39 @@ func (f *forwarder) passesWithin(ctx context.Context, name string, d time.Durati
 	}
 }
 
-// attempt posts the message once, on a connection of its own.
-func (f *forwarder) attempt(ctx context.Context, c *Config, up *MMSCConfig, m *message, head *pduHead, n int) forwarded {
+// attempt posts the message once, on a connection of its own; mark is the number for X-Mmsrouter-Attempt, 0: none.
+func (f *forwarder) attempt(ctx context.Context, c *Config, up *MMSCConfig, m *message, head *pduHead, mark int) (got forwarded) {
 	tc, err := f.sides.of(up)
 	if err != nil {
 		return forwarded{err: err}
 	}
 	body, stop := m.body(ctx)
 	defer stop()
-	req, err := up.request(ctx, m, body, n)
+	got.phase = "connect"
+	defer func() { got.octets = body.read.Load() }()
+	req, err := up.request(ctx, m, body, c.Node.Name, mark)
 	if err != nil {
 		return forwarded{err: err}
 	}
-	sent := false // a connection was there
-	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent = true }}))
+	var sent atomic.Bool // a connection was there
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }}))
 	tr := up.transport(c, tc)
 	defer tr.CloseIdleConnections()
 	resp, err := tr.RoundTrip(req)
-	if err != nil {
-		if sent && body.whole.Load() {
-			return forwarded{end: ambiguous, err: err}
-		}
-		return forwarded{err: err}
+	switch {
+	case err == nil:
+	case sent.Load() && body.whole.Load():
+		return forwarded{end: ambiguous, err: err, phase: "ambiguous"}
+	case sent.Load():
+		return forwarded{err: err, phase: "body"}
+	default:
+		return forwarded{err: err, phase: "connect"}
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxForwardAnswer))
-	return judge(resp.StatusCode, answer, err, head)
+	got = judge(resp.StatusCode, answer, err, head)
+	got.status, got.phase = resp.StatusCode, got.end.String()
+	return got
 }
 
 // judge is the table for an answer that has begun.
@@ -197,7 +214,7 @@ func judge(status int, answer []byte, broken error, head *pduHead) forwarded {
 }
 
 // request is what the proxy would send for the client.
-func (m *MMSCConfig) request(ctx context.Context, msg *message, body io.Reader, n int) (*http.Request, error) {
+func (m *MMSCConfig) request(ctx context.Context, msg *message, body io.Reader, node string, mark int) (*http.Request, error) {
 	u, err := url.Parse(m.URL)
 	if err != nil {
 		return nil, err
@@ -225,8 +242,12 @@ func (m *MMSCConfig) request(ctx context.Context, msg *message, body io.Reader, 
 	if req.Header.Get("Content-Type") == "" {
 		req.Header.Set("Content-Type", admin.PDUType)
 	}
-	if n > 1 {
-		req.Header.Set("X-Mmsrouter-Attempt", strconv.Itoa(n))
+	req.Header.Set("Via", strings.Join(append(req.Header.Values("Via"), "1.1 "+node), ", "))
+	if req.Header.Values("User-Agent") == nil {
+		req.Header.Set("User-Agent", "") // none of the library's: the handset said nothing
+	}
+	if mark > 0 {
+		req.Header.Set("X-Mmsrouter-Attempt", strconv.Itoa(mark))
 	}
 	return req, nil
 }

@@ -33,7 +33,7 @@ func (a *App) hold(ctx context.Context, h proxy.Held) ([]byte, error) {
 
 // forwardHeld is what the embedded MMSC calls when a held message is due.
 func (a *App) forwardHeld(ctx context.Context, h *mmsc.HeldMessage) (*mmsc.ForwardResult, error) {
-	name, conf, err := a.forwarder.forward(ctx, &message{target: h.Target, host: h.Host, header: h.Header, size: h.Size, again: h.Attempt > 0, write: h.Write})
+	name, conf, err := a.forwarder.forward(ctx, &message{id: h.ID, target: h.Target, host: h.Host, header: h.Header, size: h.Size, again: h.Attempt > 0, write: h.Write})
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +87,14 @@ func (a *App) heldFates(id string) []admin.Fate {
 		h := &held[i]
 		f := admin.Fate{Time: h.CreatedAt, TransactionID: h.TransactionID, MessageID: a.mmsc.MessageID(h.Ref), Subscriber: mms.Mask(h.Subscriber),
 			PDU: mms.Type(h.PDU).String(), Octets: h.Size, Whole: true, Result: "held: " + h.State.String(), Attempts: []admin.Attempt{}, Answer: h.LastError}
+		f.Client, f.Target = origin(h.Request)
+		for _, r := range a.mm1.Fate(f.MessageID) { // as long as the proxy remembers whose connection it was
+			f.Client = r.Client
+		}
+		f.Attempts = append(f.Attempts, a.forwarder.trails.of(f.MessageID)...)
+		for _, one := range f.Attempts {
+			f.Octets = max(f.Octets, one.Octets) // the store has let go of what is done with
+		}
 		if h.Target != "" {
 			result := h.LastError
 			if h.Status != 0 {
@@ -95,7 +103,9 @@ func (a *App) heldFates(id string) []admin.Fate {
 			if h.UpstreamID != "" {
 				result += ", message " + h.UpstreamID
 			}
-			f.Attempts = append(f.Attempts, admin.Attempt{MMSC: h.Target, Phase: "forwarded", Result: result, Octets: h.Size})
+			if len(f.Attempts) == 0 { // another process, or long ago: the store knows the last alone
+				f.Attempts = append(f.Attempts, admin.Attempt{MMSC: h.Target, Phase: "answered", Result: result, Octets: h.Size})
+			}
 			f.Answer = result
 		}
 		if !h.FinalAt.IsZero() {
@@ -153,12 +163,14 @@ func (m *message) head(ctx context.Context) (pduHead, error) {
 type heldBody struct {
 	*io.PipeReader
 	left  int64
+	read  atomic.Int64
 	whole atomic.Bool
 }
 
 // Read implements io.Reader; the Transport alone calls it.
 func (b *heldBody) Read(p []byte) (int, error) {
 	n, err := b.PipeReader.Read(p)
+	b.read.Add(int64(n))
 	if b.left -= int64(n); b.left <= 0 {
 		b.whole.Store(true)
 	}

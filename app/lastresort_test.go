@@ -51,7 +51,8 @@ func TestHoldForwardsWhenAnMMSCIsBack(t *testing.T) {
 			return err
 		}
 		for _, one := range f {
-			if one.Result == "held: forwarded" && len(one.Attempts) == 1 && one.Attempts[0].MMSC == "mmsc-a" && strings.Contains(one.Answer, "message m@a") &&
+			if one.Result == "held: forwarded" && len(one.Attempts) == 1 && one.Attempts[0].MMSC == "mmsc-a" && one.Attempts[0].Phase == "answered" && one.Attempts[0].Octets == one.Octets && one.Octets > 0 && one.Client == "127.0.0.1" && one.Attempts[0].Result == "HTTP 200, Ok" && one.Target == "POST /" &&
+				strings.Contains(one.Answer, "message m@a") &&
 				one.MessageID != "" && one.MessageID != "m@a" {
 				return nil
 			}

@@ -47,7 +47,7 @@ func printFates(w io.Writer, fates []admin.Fate) error {
 		if f.MessageID != "" {
 			fmt.Fprintf(t, "  message %s", quoted(f.MessageID))
 		}
-		fmt.Fprintf(t, "\n  from %s, subscriber %s, %s, %d octets%s\n", f.Client, orDash(f.Subscriber), orDash(f.Target), f.Octets, cut(f.Whole))
+		fmt.Fprintf(t, "\n  from %s, subscriber %s, %s, %d octets%s\n", orDash(f.Client), orDash(f.Subscriber), orDash(f.Target), f.Octets, cut(f.Whole))
 		if len(f.Attempts) > 0 {
 			fmt.Fprintln(t, "  ATTEMPT\tMMSC\tPHASE\tOCTETS\tMS\tRESULT")
 		}
