@@ -134,9 +134,10 @@ func (p *PPG) one(stop context.Context, d *journal.Delivery) {
 
 func (p *PPG) send(ctx context.Context, d *journal.Delivery) {
 	bearer, sent, err := "sms", sms.Sent{}, error(nil)
+	noted := p.noting(d)
 	if d.Address.Kind == pap.PLMN {
 		sent, err = p.sms.Send(ctx, sms.Message{To: d.Address.Value, Push: d.Push.Content, MaxSegments: p.cfg.MaxSegments, Validity: time.Until(d.Push.DeliverBefore),
-			Priority: d.Push.Priority, Receipt: d.Push.Confirm})
+			Priority: d.Push.Priority, Receipt: d.Push.Confirm, Noted: noted.note})
 	} else {
 		bearer, err = "udp", p.cfg.UDP.Send(ctx, d.Address.Value, d.Push.Content)
 	}
@@ -146,7 +147,10 @@ func (p *PPG) send(ctx context.Context, d *journal.Delivery) {
 	switch {
 	case err == nil:
 		p.met.attempts.WithLabelValues(bearer, "taken").Inc()
-		p.taken(ctx, d, sent)
+		if bearer == "udp" {
+			noted.note(sent)
+		}
+		p.taken(ctx, d, sent, noted)
 	case carrier.IsFinal(err):
 		p.met.attempts.WithLabelValues(bearer, "refused").Inc()
 		p.finish(ctx, d, journal.Undeliverable, pap.ServiceFailure, err.Error())
@@ -163,15 +167,32 @@ func (p *PPG) send(ctx context.Context, d *journal.Delivery) {
 // commitPause is how long after a commit that failed it is tried again.
 const commitPause = 200 * time.Millisecond
 
-// taken notes that a bearer has the push: at once in a file, then for good. Where the database does not answer it is asked again for as long
-// as the lease lasts, since after it the push would be sent once more.
-func (p *PPG) taken(ctx context.Context, d *journal.Delivery, sent sms.Sent) {
-	until := time.Now().Add(p.cfg.ConfirmWait)
-	committed, err := p.journal.Note(d, sent.SMSC, sent.IDs, until)
+// noting writes down in a file, at once, that a bearer has a push; committed ends that when the database has it.
+type noting struct {
+	p         *PPG
+	d         *journal.Delivery
+	until     time.Time
+	committed func()
+}
+
+func (p *PPG) noting(d *journal.Delivery) *noting {
+	return &noting{p: p, d: d, committed: func() {}}
+}
+
+func (n *noting) note(sent sms.Sent) {
+	n.until = time.Now().Add(n.p.cfg.ConfirmWait)
+	committed, err := n.p.journal.Note(n.d, sent.SMSC, sent.IDs, n.until)
 	if err != nil {
-		p.log.Warn("note what was sent", "push", d.Push.PushID, "err", err)
-		committed = func() {}
+		n.p.log.Warn("note what was sent", "push", n.d.Push.PushID, "err", err)
+		return
 	}
+	n.committed = committed
+}
+
+// taken writes what was noted into the database. Where that does not answer it is asked again for as long
+// as the lease lasts, since after it the push would be sent once more.
+func (p *PPG) taken(ctx context.Context, d *journal.Delivery, sent sms.Sent, noted *noting) {
+	until, err := noted.until, error(nil)
 	retry := time.NewTicker(commitPause)
 	defer retry.Stop()
 	for {
@@ -181,7 +202,7 @@ func (p *PPG) taken(ctx context.Context, d *journal.Delivery, sent sms.Sent) {
 			err = p.journal.Finish(ctx, d, journal.Delivered, pap.OK, "taken by the bearer")
 		}
 		if err == nil {
-			committed()
+			noted.committed()
 			if !d.Push.Confirm {
 				p.met.ended(journal.Delivered)
 			}

@@ -47,7 +47,7 @@ func FuzzSession(f *testing.F) {
 		s := newSession(l, conn)
 		ch := make(chan answer, 1)
 		s.window <- struct{}{}
-		s.pending[s.next()] = ch
+		s.pending[s.next()] = submission{ch: ch}
 		s.end(s.receive())
 		select {
 		case a := <-ch:
@@ -140,7 +140,7 @@ func TestEndKeepsTheFirstReason(t *testing.T) {
 	if s.ended != first {
 		t.Errorf("%v", s.ended)
 	}
-	if _, _, err := s.start(t.Context(), nil); !errors.Is(err, errNotSent) {
+	if _, _, err := s.start(t.Context(), nil, false); !errors.Is(err, errNotSent) {
 		t.Errorf("%v", err)
 	}
 }

@@ -27,7 +27,7 @@ type session struct {
 
 	mu       sync.Mutex
 	sequence uint32
-	pending  map[uint32]chan answer
+	pending  map[uint32]submission
 	leaving  bool
 	empty    chan struct{} // closed when leaving and nothing is pending
 	ended    error
@@ -35,6 +35,13 @@ type session struct {
 	heard   atomic.Int64 // when the last PDU came, in nanoseconds since 1970
 	unbound chan struct{}
 	once    sync.Once
+}
+
+// submission is one whose answer is awaited. Its place in the window is given on with the answer, or, with keep, by
+// whoever has the answer and has written it down.
+type submission struct {
+	ch   chan answer
+	keep bool
 }
 
 // answer is what became of a submission.
@@ -53,7 +60,7 @@ const (
 
 func newSession(l *link, conn net.Conn) *session {
 	return &session{link: l, conn: conn, r: bufio.NewReaderSize(conn, 16<<10), window: make(chan struct{}, l.client.opt.Config.Window), gone: make(chan struct{}),
-		pending: map[uint32]chan answer{}, empty: make(chan struct{}), unbound: make(chan struct{})}
+		pending: map[uint32]submission{}, empty: make(chan struct{}), unbound: make(chan struct{})}
 }
 
 // statusError is a bind that was refused.
@@ -157,12 +164,12 @@ func (s *session) end(err error) {
 		s.mu.Lock()
 		s.ended = err
 		waiting := s.pending
-		s.pending = map[uint32]chan answer{}
+		s.pending = map[uint32]submission{}
 		s.mu.Unlock()
 		close(s.gone)
 		s.conn.Close() // nothing is read or written any more
-		for _, ch := range waiting {
-			ch <- answer{err: err}
+		for _, w := range waiting {
+			w.ch <- answer{err: err}
 		}
 	})
 }
@@ -206,7 +213,7 @@ func (s *session) handle(h head, whole []byte) (end bool, err error) {
 // settle gives an answer to whom it belongs.
 func (s *session) settle(sequence uint32, a answer, nack bool) {
 	s.mu.Lock()
-	ch, ok := s.pending[sequence]
+	w, ok := s.pending[sequence]
 	if ok {
 		delete(s.pending, sequence)
 		s.emptyLocked()
@@ -219,8 +226,10 @@ func (s *session) settle(sequence uint32, a answer, nack bool) {
 	if nack && a.status == smpp.Ok {
 		a.status = smpp.SystemError
 	}
-	<-s.window
-	ch <- a
+	if !w.keep {
+		<-s.window
+	}
+	w.ch <- a
 }
 
 func (s *session) emptyLocked() {

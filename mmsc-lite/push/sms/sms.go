@@ -56,6 +56,9 @@ type Message struct {
 	Validity    time.Duration // 0: the SMSC's own
 	Priority    byte          // 0 to 3
 	Receipt     bool          // ask for a final receipt, whatever Config.Receipts says
+	// Noted is called when the SMSC has taken all segments, before their place in the window is given on: who writes it down
+	// there has at most a window of messages that an SMSC has and nobody knows of. nil: nobody does.
+	Noted func(Sent)
 }
 
 // Sent is a message that an SMSC has taken.

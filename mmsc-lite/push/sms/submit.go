@@ -26,12 +26,12 @@ func (c *Client) submit(ctx context.Context, l *link, s *session, m Message, to 
 	}
 	calls := make([]call, 0, len(segments))
 	var failure *carrier.Failure
-	for _, seg := range segments {
+	for i, seg := range segments {
 		p, err := f.submit(seg, to, code, m.Validity, min(m.Priority, 3))
 		if err != nil {
 			return Sent{}, 0, carrier.Refused("make a submit_sm: %w", err)
 		}
-		sequence, ch, err := s.start(ctx, p)
+		sequence, ch, err := s.start(ctx, p, i == len(segments)-1)
 		if err != nil {
 			failure = carrier.Later(0, "submit to %s: %w", l.name, err)
 			break
@@ -42,11 +42,14 @@ func (c *Client) submit(ctx context.Context, l *link, s *session, m Message, to 
 	defer limit.Stop()
 	out := Sent{SMSC: l.name, IDs: make([]string, 0, len(segments))}
 	status, lost := smpp.Ok, error(nil)
-	for _, call := range calls {
+	for i, call := range calls {
 		if lost != nil {
 			limit.Reset(time.Millisecond) // the others have had their time
 		}
 		a := s.wait(ctx, call.sequence, call.ch, limit)
+		if a.err == nil && i == len(segments)-1 {
+			defer s.release() // behind Noted: what a crash may send twice is bounded by the window
+		}
 		c.met.submitted(l.name, a)
 		switch {
 		case a.err != nil:
@@ -65,6 +68,9 @@ func (c *Client) submit(ctx context.Context, l *link, s *session, m Message, to 
 		return Sent{}, status, &carrier.Failure{Final: class == smpp.Refused || class == smpp.Unsuited, Err: fmt.Errorf("%s refused: %s", l.name, status)}
 	case failure != nil:
 		return Sent{}, 0, failure
+	}
+	if m.Noted != nil {
+		m.Noted(out)
 	}
 	return out, smpp.Ok, nil
 }

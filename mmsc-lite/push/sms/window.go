@@ -12,8 +12,9 @@ import (
 // errNotSent is a submission that has not left.
 var errNotSent = errors.New("the session has ended")
 
-// start submits one PDU when the window has room for it. An error means that nothing has left.
-func (s *session) start(ctx context.Context, p pdu.PDU) (uint32, chan answer, error) {
+// start submits one PDU when the window has room for it. An error means that nothing has left. With keep the place in
+// the window is still taken when the answer has come (without an error): release gives it on.
+func (s *session) start(ctx context.Context, p pdu.PDU, keep bool) (uint32, chan answer, error) {
 	if err := s.link.admit(ctx); err != nil {
 		return 0, nil, err
 	}
@@ -32,7 +33,7 @@ func (s *session) start(ctx context.Context, p pdu.PDU) (uint32, chan answer, er
 		return 0, nil, errNotSent
 	}
 	sequence := s.nextLocked()
-	s.pending[sequence] = ch
+	s.pending[sequence] = submission{ch, keep}
 	s.mu.Unlock()
 	if err := s.send(marshal(p, sequence)); err != nil {
 		s.end(fmt.Errorf("write: %w", err)) // ch gets it: a part may have left
@@ -62,3 +63,6 @@ func (s *session) wait(ctx context.Context, sequence uint32, ch chan answer, lim
 	}
 	return <-ch // it came at the last moment
 }
+
+// release gives the place of an answered submission on.
+func (s *session) release() { <-s.window }

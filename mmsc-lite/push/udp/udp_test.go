@@ -37,7 +37,7 @@ func TestSend(t *testing.T) {
 		{"with a port", "+4603", "two", "", false},
 		{"an IP address", "127.0.0.1", "three", "", false},
 		{"nobody listens", "+4602", "four", "connection refused", false},
-		{"unknown", "+4609", "five", "no IP address is known for +4609", true},
+		{"unknown", "+4609", "five", "no IP address is known for +46…", true},
 		{"too long", "+4601", strings.Repeat("x", 1401), "push of 1401 octets, a datagram may have 1400", true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
