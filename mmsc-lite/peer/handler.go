@@ -170,11 +170,21 @@ func (x *Relay) serve(w http.ResponseWriter, r *http.Request, got outcome) {
 	if r.Method == http.MethodHead {
 		return
 	}
+	out := &heldBack{w: w}
 	var err error
 	if got.pdu != nil {
-		_, err = w.Write(got.pdu)
+		_, err = out.Write(got.pdu)
 	} else {
-		err = x.store.Write(r.Context(), got.message, w)
+		err = x.store.Write(r.Context(), got.message, out)
+	}
+	if err == nil && got.message != nil {
+		// before the last octet: a handset may answer the moment it has the message
+		if err := x.store.Served(context.WithoutCancel(r.Context()), got.message.Key); err != nil {
+			x.log.Warn("retrieval not noted", "err", err) // it only helps to match an acknowledgement
+		}
+	}
+	if err == nil {
+		err = out.end()
 	}
 	if err == nil {
 		if err = http.NewResponseController(w).Flush(); errors.Is(err, http.ErrNotSupported) {
@@ -187,12 +197,38 @@ func (x *Relay) serve(w http.ResponseWriter, r *http.Request, got outcome) {
 		panic(http.ErrAbortHandler)
 	}
 	x.met.got(got.result)
-	if got.message == nil {
-		return
+}
+
+// heldBack keeps the last octet of what is written until end.
+type heldBack struct {
+	w    io.Writer
+	last [1]byte
+	have bool
+}
+
+// Write implements io.Writer.
+func (h *heldBack) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
 	}
-	if err := x.store.Served(context.WithoutCancel(r.Context()), got.message.Key); err != nil {
-		x.log.Warn("retrieval not noted", "err", err) // it only helps to match an acknowledgement
+	if h.have {
+		if _, err := h.w.Write(h.last[:]); err != nil {
+			return 0, err
+		}
 	}
+	h.last[0], h.have = p[len(p)-1], true
+	if n, err := h.w.Write(p[:len(p)-1]); err != nil {
+		return n, err
+	}
+	return len(p), nil
+}
+
+func (h *heldBack) end() error {
+	if !h.have {
+		return nil
+	}
+	_, err := h.w.Write(h.last[:])
+	return err
 }
 
 // maxIndication bounds an indication, in octets.
@@ -206,6 +242,7 @@ func (x *Relay) post(w http.ResponseWriter, r *http.Request, set *settings, at *
 	// Every PDU begins with its type (OMA-MMS-ENC 6): a message is not read here.
 	if err != nil || mms.Field(first[0]) != mms.FieldMessageType || t != mms.MNotifyRespInd && t != mms.MAcknowledgeInd && t != mms.MReadRecInd {
 		if at != nil {
+			drain(r)
 			x.unlisted(w, r, errors.New("only indications are passed on to a peer"))
 			return
 		}
@@ -219,10 +256,19 @@ func (x *Relay) post(w http.ResponseWriter, r *http.Request, set *settings, at *
 	switch {
 	case whole && x.take(w, r, set, at, &h, pdu):
 	case at != nil:
+		drain(r)
 		http.Error(w, "not an indication", http.StatusBadRequest)
 	default:
 		next.ServeHTTP(w, withBody(r, pdu))
 	}
+}
+
+// maxDrained bounds the octets of a refused upload that are read.
+const maxDrained = 8 << 20
+
+// drain reads a refused upload to its end, so that the refusal does not meet a client that still sends.
+func drain(r *http.Request) {
+	_, _ = io.CopyN(io.Discard, r.Body, maxDrained) // its end, or its break, is all the same to the refusal
 }
 
 // withBody gives a request whose first octets have been read back to it.
