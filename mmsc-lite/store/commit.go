@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // op is one write. do may run more than once, each time in a fresh transaction: what it leaves in Go variables must
@@ -165,11 +167,24 @@ func (s *Store) drain(tx *Tx) {
 	}
 }
 
+// conflictTries bounds how often a transaction is repeated that PostgreSQL gave up in favour of another one.
+const conflictTries = 10
+
+// conflict says that PostgreSQL has rolled a transaction back because of others that run at the same time: a deadlock
+// between committers that came by the same rows in another order, or a serialization failure. It may be repeated at once.
+func conflict(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "40P01" || pg.Code == "40001")
+}
+
 // commit runs a batch in one transaction and answers each op. If the transaction fails each op is tried on its own, so
 // that one bad write does not fail its neighbours.
 func (s *Store) commit(tx *Tx, batch []*op) {
 	began := time.Now()
 	answers, err := tx.run(batch)
+	for tries := 0; tries < conflictTries && conflict(err); tries++ {
+		answers, err = tx.run(batch)
+	}
 	s.met.commit(len(batch), time.Since(began), err)
 	if err == nil {
 		s.recovered()
