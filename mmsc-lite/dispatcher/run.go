@@ -80,7 +80,10 @@ func (d *Dispatcher) begin(ctx context.Context, wg *sync.WaitGroup, name string,
 	if l.entry != nil {
 		lease += l.entry.Provider.Timeout
 	}
-	jobs, err := d.db.claim(ctx, name, n, now, now.Add(lease), stale)
+	// A claim that has begun is brought to its end: cut off in its commit it would leave leases that nobody gives back.
+	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+	jobs, err := d.db.claim(cctx, name, n, now, now.Add(lease), stale)
+	cancel()
 	if err != nil {
 		return wait, err
 	}
