@@ -24,20 +24,20 @@ type ppg struct {
 	name           string
 	url            string
 	user, password string
-	procs          []*measure.Process
+	pids           []int
 	stop           func()
 }
 
 func (g *ppg) cpu() (sum time.Duration) {
-	for _, p := range g.procs {
-		sum += measure.Total(p.Pid())
+	for _, pid := range g.pids {
+		sum += measure.Total(pid)
 	}
 	return sum
 }
 
 func (g *ppg) peak() (sum int64) {
-	for _, p := range g.procs {
-		sum += measure.Peak(p.Pid())
+	for _, pid := range g.pids {
+		sum += measure.Peak(pid)
 	}
 	return sum
 }
@@ -52,7 +52,7 @@ func (b *bench) startPPG(s *sink) (*ppg, error) {
 		r.stop()
 		return nil, err
 	}
-	return &ppg{name: "mmsrouter", url: "http://" + r.ppg + "/", procs: []*measure.Process{r.proc}, stop: r.stop}, nil
+	return &ppg{name: "mmsrouter", url: "http://" + r.ppg + "/", pids: []int{r.proc.Pid()}, stop: r.stop}, nil
 }
 
 // gateways is pushes through our gateway and through Kannel's, in turns.

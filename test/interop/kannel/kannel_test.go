@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -105,25 +104,11 @@ func within(t *testing.T) context.Context {
 // address finds a loopback address on which the WDP ports are free.
 func address(t *testing.T) string {
 	t.Helper()
-	for last := 2; last < 250; last++ {
-		ip := net.IPv4(127, 0, 92, byte(last))
-		if free(ip) {
-			return ip.String()
-		}
+	a, err := kannel.FreeAddress(92)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no loopback address has the ports 9200 and 9201 free")
-	return ""
-}
-
-func free(ip net.IP) bool {
-	for _, port := range []int{kannel.PortConnectionless, kannel.PortSession} {
-		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: ip, Port: port})
-		if err != nil {
-			return false
-		}
-		c.Close()
-	}
-	return true
+	return a
 }
 
 // start starts a gateway, whose logs are shown when the test fails.

@@ -1,6 +1,6 @@
 // Package kannel is the lab with Kannel (Debian: kannel) as a real WAP gateway between a phone and the MMS
-// domain: it starts bearerbox and wapbox as children on loopback, and has a small WSP and WTP client for
-// the phone's side. It is for tests.
+// domain, and as a push proxy gateway in front of an SMSC: it starts bearerbox and wapbox as children on
+// loopback, and has a small WSP and WTP client for the phone's side. It is for tests and benches.
 //
 // wapbox listens on the fixed WDP ports 9200 (connectionless WSP) and 9201 (connection-oriented), so each
 // lab wants a loopback address, or a network namespace, of its own.
@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -47,15 +46,9 @@ func executable(path string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
-// Options of Start.
-type Options struct {
-	Dir     string            // for configuration and logs
-	Address string            // loopback address for WDP
-	Map     map[string]string // URL prefixes that wapbox rewrites, where it can't resolve them
-}
-
 // Lab is a running gateway.
 type Lab struct {
+	PAP     string // URL of the push proxy gateway, if there is one
 	address string
 	dir     string
 	procs   []*process // in order of start
@@ -75,80 +68,39 @@ func Start(ctx context.Context, o Options) (lab *Lab, err error) {
 	if err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(2)
+	setup, err := write(o)
 	if err != nil {
 		return nil, err
 	}
-	admin, box := ports[0], ports[1]
-	file := filepath.Join(o.Dir, "kannel.conf")
-	if err := os.WriteFile(file, []byte(configuration(o, admin, box)), 0o600); err != nil {
-		return nil, err
-	}
-	l := &Lab{address: o.Address, dir: o.Dir}
+	l := &Lab{PAP: setup.pap, address: o.Address, dir: o.Dir}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Stop())
 			lab = nil
 		}
 	}()
-	status := fmt.Sprintf("http://127.0.0.1:%d/status.txt?password=%s", admin, adminPassword)
-	if err := l.start(bearerbox, file); err != nil {
+	bound := "Status: running"
+	if o.Push != nil {
+		bound = "(online" // to the SMSC
+	}
+	if err := l.start(bearerbox, setup.file); err != nil {
 		return nil, err
 	}
-	if err := l.wait(ctx, status, "Status: running"); err != nil {
+	if err := l.wait(ctx, setup.status, bound); err != nil {
 		return nil, fmt.Errorf("bearerbox: %w", err)
 	}
-	if err := l.start(wapbox, file); err != nil {
+	if err := l.start(wapbox, setup.file); err != nil {
 		return nil, err
 	}
-	if err := l.wait(ctx, status, "wapbox, IP"); err != nil {
+	if err := l.wait(ctx, setup.status, "wapbox, IP"); err != nil {
 		return nil, fmt.Errorf("wapbox: %w", err)
 	}
-	return l, nil
-}
-
-const adminPassword = "lab"
-
-func configuration(o Options, admin, box int) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, `# Written for one run: a WAP gateway without any SMS part.
-group = core
-admin-port = %d
-admin-interface = 127.0.0.1
-admin-password = %s
-wapbox-port = %d
-box-allow-ip = "127.0.0.1"
-box-deny-ip = "*.*.*.*"
-wdp-interface-name = "%s"
-log-file = "%s"
-log-level = 1
-
-group = wapbox
-bearerbox-host = 127.0.0.1
-timer-freq = 1
-log-file = "%s"
-log-level = 1
-syslog-level = none
-`, admin, adminPassword, box, o.Address, filepath.Join(o.Dir, "bearerbox.log"), filepath.Join(o.Dir, "wapbox.log"))
-	i := 0
-	for from, to := range o.Map {
-		i++
-		fmt.Fprintf(&b, "\ngroup = wap-url-map\nname = map%d\nurl = \"%s*\"\nmap-url = \"%s*\"\n", i, from, to)
-	}
-	return b.String()
-}
-
-// freePorts finds TCP ports that are free now.
-func freePorts(n int) (ports []int, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+	if o.Push != nil {
+		if err := l.wait(ctx, setup.pap, ""); err != nil {
+			return nil, fmt.Errorf("push proxy gateway: %w", err)
 		}
-		defer l.Close() // held until all are found, so that they differ
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
-	return ports, nil
+	return l, nil
 }
 
 func (l *Lab) start(program, file string) error {
@@ -171,18 +123,18 @@ func (l *Lab) start(program, file string) error {
 	return nil
 }
 
-// wait asks bearerbox for its status until it shows want.
-func (l *Lab) wait(ctx context.Context, status, want string) error {
+// wait asks a page until it answers and shows want.
+func (l *Lab) wait(ctx context.Context, page, want string) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	client := &http.Client{Timeout: 2 * time.Second}
 	for {
-		if text, err := get(ctx, client, status); err == nil && strings.Contains(text, want) {
+		if text, err := get(ctx, client, page); err == nil && strings.Contains(text, want) {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("its status does not show %q: %w", want, ctx.Err())
+			return fmt.Errorf("%s does not show %q: %w", page, want, ctx.Err())
 		case <-l.procs[len(l.procs)-1].done:
 			return fmt.Errorf("ended at once: %w", l.procs[len(l.procs)-1].err)
 		case <-tick.C:
@@ -231,6 +183,14 @@ func (l *Lab) Connectionless() string { return fmt.Sprintf("%s:%d", l.address, P
 
 // Sessions is the address for Connect.
 func (l *Lab) Sessions() string { return fmt.Sprintf("%s:%d", l.address, PortSession) }
+
+// PIDs are the ids of the gateway's processes.
+func (l *Lab) PIDs() (pids []int) {
+	for _, p := range l.procs {
+		pids = append(pids, p.cmd.Process.Pid)
+	}
+	return pids
+}
 
 // Logs gives the end of Kannel's logs.
 func (l *Lab) Logs() string {

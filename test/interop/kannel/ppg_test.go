@@ -1,10 +1,9 @@
-package kannelppg_test
+package kannel_test
 
 import (
 	"bytes"
 	"context"
 	"errors"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -14,30 +13,19 @@ import (
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/delivery"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/push"
 	"github.com/mmsrouter/mmsrouter/test/interop/kannel"
-	"github.com/mmsrouter/mmsrouter/test/interop/kannelppg"
 	"github.com/mmsrouter/mmsrouter/test/smsc"
 )
 
-// address finds a loopback address on which the WDP ports are free.
-func address(t *testing.T) string {
-	t.Helper()
-	for last := 2; last < 250; last++ {
-		ip := net.IPv4(127, 0, 93, byte(last))
-		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: ip, Port: kannel.PortConnectionless})
-		if err != nil {
-			continue
-		}
-		c.Close()
-		return ip.String()
-	}
-	t.Fatal("no loopback address has port 9200 free")
-	return ""
-}
+// The push initiator's name and password.
+const (
+	pushUser     = "mmsc"
+	pushPassword = "secret"
+)
 
 func pusher(t *testing.T, url, password string) *push.Pusher {
 	t.Helper()
 	p, err := push.New(push.Options{Host: "mms.example.net", Config: push.Config{Segments: 2, MaxSegments: 4,
-		Carriers: []push.CarrierConfig{{Name: "kannel", Type: "pap", PAP: push.PAPConfig{URL: url, User: kannelppg.User, Password: password}}},
+		Carriers: []push.CarrierConfig{{Name: "kannel", Type: "pap", PAP: push.PAPConfig{URL: url, User: pushUser, Password: password}}},
 		Routes:   []push.RouteConfig{{Carriers: []string{"kannel"}}}}})
 	if err != nil {
 		t.Fatal(err)
@@ -45,28 +33,14 @@ func pusher(t *testing.T, url, password string) *push.Pusher {
 	return p
 }
 
-// TestKannelAsGateway pushes notifications through Kannel by PAP; they arrive at the SMSC as short messages that a handset can read.
-func TestKannelAsGateway(t *testing.T) {
-	if _, _, err := kannel.Programs(); err != nil {
-		t.Skipf("Kannel not installed: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
+// TestPushProxyGateway pushes notifications through Kannel by PAP; they arrive at the SMSC as short messages that a handset can read.
+func TestPushProxyGateway(t *testing.T) {
 	server := smsc.New(t)
 	server.Start()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	lab, err := kannelppg.Start(ctx, kannelppg.Options{Dir: t.TempDir(), Address: address(t), SMSC: server.Address()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lab.Stop(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Log(lab.Logs())
-		}
-	})
-	good := pusher(t, lab.URL, kannelppg.Password)
+	lab := start(t, kannel.Options{Address: address(t), Push: &kannel.Push{SMSC: server.Address(), User: pushUser, Password: pushPassword}})
+	good := pusher(t, lab.PAP, pushPassword)
 	for _, tc := range []struct {
 		name, number string
 		url          string
@@ -88,7 +62,7 @@ func TestKannelAsGateway(t *testing.T) {
 		})
 	}
 	// Kannel answers a wrong password with a PAP document, or with an HTTP status; it must not count as taken.
-	err = pusher(t, lab.URL, "wrong").Push(ctx, &delivery.Push{ID: "T2", Kind: mms.MNotificationInd, To: "+447700900003", PDU: []byte{0x8C, 0x82}, ExpiresAt: time.Now().Add(time.Hour)})
+	err := pusher(t, lab.PAP, "wrong").Push(ctx, &delivery.Push{ID: "T2", Kind: mms.MNotificationInd, To: "+447700900003", PDU: []byte{0x8C, 0x82}, ExpiresAt: time.Now().Add(time.Hour)})
 	if err == nil {
 		t.Error("a push with the wrong password was taken")
 	}
