@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/netutil"
 
+	"github.com/mmsrouter/mmsrouter/cluster/freebind"
 	"github.com/mmsrouter/mmsrouter/router"
 )
 
@@ -91,9 +92,9 @@ func New(o Options) (*Server, error) {
 	c := o.Config
 	s.conf.Store(&c)
 	if s.ln == nil {
-		ln, err := net.Listen("tcp", c.Listen)
+		ln, err := freebind.ListenConfig(c.Freebind).Listen(context.Background(), "tcp", c.Listen)
 		if err != nil {
-			return nil, fmt.Errorf("admin.listen: %w", err)
+			return nil, fmt.Errorf("admin.listen: %s%s: %w", c.Listen, freebind.Hint(err, "admin.freebind"), err)
 		}
 		s.ln = ln
 	}

@@ -12,6 +12,8 @@ import (
 type Config struct {
 	// Listen is the TCP address of page, API and metrics.
 	Listen string `yaml:"listen"`
+	// Freebind lets the server bind an address that the machine does not have yet (IP_FREEBIND).
+	Freebind bool `yaml:"freebind"`
 	// Token is asked as "Authorization: Bearer TOKEN", or as the password of Basic. It may be empty only
 	// where listen is a loopback address.
 	Token string `yaml:"token"`

@@ -2,10 +2,13 @@ package app
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"time"
 
+	"github.com/mmsrouter/mmsrouter/cluster/takeover"
 	"github.com/mmsrouter/mmsrouter/healthcheck"
 	"github.com/mmsrouter/mmsrouter/mms"
 )
@@ -142,10 +145,42 @@ func (c *Config) warnCluster(warn func(string, ...any)) {
 	if !c.Takeover.Enabled() {
 		return
 	}
-	for _, r := range c.Takeover.Routers {
-		if r.Name == c.Node.Name {
-			return
+	if !slices.ContainsFunc(c.Takeover.Routers, func(r takeover.RouterConfig) bool { return r.Name == c.Node.Name }) {
+		warn("takeover.routers: this router, %s, is not among them", c.Node.Name)
+		return
+	}
+	c.warnServiceAddresses(warn)
+}
+
+// warnServiceAddresses looks whether the doors that gateways know would answer on an address that comes over.
+func (c *Config) warnServiceAddresses(warn func(string, ...any)) {
+	doors := []struct {
+		key    string
+		listen []string
+		free   bool
+		needed bool
+	}{{"mm1", c.MM1.Listen, c.MM1.Freebind, true}, {"dns", c.DNS.Listen, c.DNS.Freebind, false}, {"ppg", []string{c.PPG.Listen}, c.PPG.Freebind, false},
+		{"admin", []string{c.Admin.Listen}, c.Admin.Freebind, false}}
+	for _, d := range doors {
+		listens := map[netip.Addr]bool{}
+		everywhere := false
+		for _, l := range d.listen {
+			host, _, err := net.SplitHostPort(l)
+			a, aerr := netip.ParseAddr(host)
+			everywhere = everywhere || err == nil && (host == "" || aerr == nil && a.IsUnspecified())
+			listens[a] = true
+		}
+		for _, r := range c.Takeover.Routers {
+			for _, s := range r.Addresses {
+				p, err := netip.ParsePrefix(s)
+				switch {
+				case err != nil || everywhere: // Validate has read them
+				case listens[p.Addr()] && !d.free:
+					warn("%s.freebind: without it %s.listen can't open %s while another router holds it", d.key, d.key, p.Addr())
+				case !listens[p.Addr()] && d.needed:
+					warn("%s.listen: nothing listens on %s, a service address of %s that may come over", d.key, p.Addr(), r.Name)
+				}
+			}
 		}
 	}
-	warn("takeover.routers: this router, %s, is not among them", c.Node.Name)
 }

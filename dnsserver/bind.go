@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
+
+	"github.com/mmsrouter/mmsrouter/cluster/freebind"
 )
 
 // udpSocket is one UDP socket with the goroutine that serves it; see udp_linux.go and udp_other.go.
@@ -39,16 +41,16 @@ func (s *Server) bind(c Config) error {
 // portTries bounds the search for a port that is free for UDP and TCP, where 0 asks for any.
 const portTries = 16
 
-func (s *Server) bindOne(listen string, sockets int, freebind bool) error {
+func (s *Server) bindOne(listen string, sockets int, free bool) error {
 	host, port, _ := net.SplitHostPort(listen) // compile has checked it
 	var last error
 	for range portTries {
-		tcp, err := listenTCP(listen, freebind)
+		tcp, err := listenTCP(listen, free)
 		if err != nil {
 			return explainBind(listen, "TCP", err)
 		}
 		actual := net.JoinHostPort(host, strconv.Itoa(tcp.Addr().(*net.TCPAddr).Port))
-		udp, err := listenUDP(actual, sockets, freebind)
+		udp, err := listenUDP(actual, sockets, free)
 		if err == nil {
 			s.tcp = append(s.tcp, tcp)
 			s.udp = append(s.udp, udp...)
@@ -71,15 +73,15 @@ func explainBind(addr, proto string, err error) error {
 		hint = ": another program has it"
 	case errors.Is(err, syscall.EACCES):
 		hint = ": ports below 1024 need CAP_NET_BIND_SERVICE"
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		hint = ": the machine does not have this address (dns.freebind binds it anyway)"
+	default:
+		hint = freebind.Hint(err, "dns.freebind")
 	}
 	return fmt.Errorf("dns.listen: %s (%s)%s: %w", addr, proto, hint, err)
 }
 
-func listenTCP(addr string, freebind bool) (*net.TCPListener, error) {
+func listenTCP(addr string, free bool) (*net.TCPListener, error) {
 	lc := net.ListenConfig{Control: func(network, _ string, c syscall.RawConn) error {
-		return control(c, func(fd int) error { return tcpOptions(fd, network, freebind) })
+		return control(c, func(fd int) error { return bindFree(fd, network, free) })
 	}}
 	l, err := lc.Listen(context.Background(), "tcp", addr)
 	if err != nil {
@@ -88,9 +90,9 @@ func listenTCP(addr string, freebind bool) (*net.TCPListener, error) {
 	return l.(*net.TCPListener), nil
 }
 
-func listenUDP(addr string, n int, freebind bool) ([]*udpSocket, error) {
+func listenUDP(addr string, n int, free bool) ([]*udpSocket, error) {
 	lc := net.ListenConfig{Control: func(network, _ string, c syscall.RawConn) error {
-		return control(c, func(fd int) error { return udpOptions(fd, network, freebind) })
+		return control(c, func(fd int) error { return errors.Join(udpOptions(fd, network), bindFree(fd, network, free)) })
 	}}
 	var out []*udpSocket
 	for range n {
@@ -105,6 +107,14 @@ func listenUDP(addr string, n int, freebind bool) ([]*udpSocket, error) {
 		out = append(out, &udpSocket{conn: conn, any: conn.LocalAddr().(*net.UDPAddr).IP.IsUnspecified()})
 	}
 	return out, nil
+}
+
+// bindFree lets the socket take an address that the machine does not have yet.
+func bindFree(fd int, network string, on bool) error {
+	if !on {
+		return nil
+	}
+	return freebind.Set(fd, network)
 }
 
 // control runs f on the descriptor.

@@ -18,11 +18,7 @@ const reusePort = true
 // receiveBuffer is what we ask the system to hold for each socket while we are busy; it may give less.
 const receiveBuffer = 2 << 20
 
-func tcpOptions(fd int, network string, freebind bool) error {
-	return freebindOption(fd, network, freebind)
-}
-
-func udpOptions(fd int, network string, freebind bool) error {
+func udpOptions(fd int, network string) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
 		return fmt.Errorf("SO_REUSEPORT: %w", err)
 	}
@@ -37,20 +33,6 @@ func udpOptions(fd int, network string, freebind bool) error {
 	} else {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_OMIT)
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT) // for mapped IPv4
-	}
-	return freebindOption(fd, network, freebind)
-}
-
-func freebindOption(fd int, network string, on bool) error {
-	if !on {
-		return nil
-	}
-	level, opt := unix.IPPROTO_IP, unix.IP_FREEBIND
-	if network[len(network)-1] == '6' {
-		level, opt = unix.IPPROTO_IPV6, unix.IPV6_FREEBIND
-	}
-	if err := unix.SetsockoptInt(fd, level, opt, 1); err != nil {
-		return fmt.Errorf("IP_FREEBIND: %w", err)
 	}
 	return nil
 }

@@ -11,8 +11,7 @@ import (
 
 const reusePort = false
 
-func tcpOptions(int, string, bool) error { return nil }
-func udpOptions(int, string, bool) error { return nil }
+func udpOptions(int, string) error { return nil }
 
 // batch has nothing in it here: datagrams come one by one.
 type batch struct{}

@@ -15,6 +15,7 @@ import (
 // Config is the `mm1` section of the configuration.
 type Config struct {
 	Listen        []string          `yaml:"listen"`         // addresses of the MM1 front door
+	Freebind      bool              `yaml:"freebind"`       // lets the proxy bind addresses that the machine does not have yet (IP_FREEBIND)
 	URL           string            `yaml:"url"`            // the MMS URL that handsets are given; `check` compares its port with listen
 	MaxMessage    router.Size       `yaml:"max_message"`    // largest upload
 	WhenAllDown   string            `yaml:"when_all_down"`  // refuse | hold | local

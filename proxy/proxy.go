@@ -148,7 +148,7 @@ func New(o Options) (*Proxy, error) {
 	if p.tls, err = p.loadCertificate(set.TLS); err != nil {
 		return nil, err
 	}
-	if _, err := p.bind(set.Listen); err != nil {
+	if _, err := p.bind(set.Listen, set.Freebind); err != nil {
 		return nil, err
 	}
 	return p, nil

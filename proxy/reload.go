@@ -5,18 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"net"
+
+	"github.com/mmsrouter/mmsrouter/cluster/freebind"
 )
 
 // listen opens a listener. Connections of clients end by our own time-outs, so the kernel's keep-alive, four calls for
 // each of them, is off; so is multipath TCP, which makes every connection dearer and no gateway speaks.
-func listen(address string) (net.Listener, error) {
-	lc := net.ListenConfig{KeepAlive: -1}
+func listen(address string, free bool) (net.Listener, error) {
+	lc := net.ListenConfig{KeepAlive: -1, Control: freebind.Control(free)}
 	lc.SetMultipathTCP(false)
 	return lc.Listen(context.Background(), "tcp", address)
 }
 
 // bind opens listeners for the addresses that have none yet, and gives them.
-func (p *Proxy) bind(addrs []string) ([]net.Listener, error) {
+func (p *Proxy) bind(addrs []string, free bool) ([]net.Listener, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var fresh []net.Listener
@@ -24,7 +26,7 @@ func (p *Proxy) bind(addrs []string) ([]net.Listener, error) {
 		if p.listeners[a] != nil {
 			continue
 		}
-		l, err := listen(a)
+		l, err := listen(a, free)
 		if err != nil {
 			for _, f := range fresh {
 				err = errors.Join(err, f.Close())
@@ -36,7 +38,7 @@ func (p *Proxy) bind(addrs []string) ([]net.Listener, error) {
 					}
 				}
 			}
-			return nil, fmt.Errorf("mm1.listen: %s: %w", a, err)
+			return nil, fmt.Errorf("mm1.listen: %s%s: %w", a, freebind.Hint(err, "mm1.freebind"), err)
 		}
 		p.listeners[a] = l
 		fresh = append(fresh, l)
@@ -80,7 +82,7 @@ func (p *Proxy) Reload(c Config, list []Upstream) error {
 	if err != nil {
 		return err
 	}
-	fresh, err := p.bind(set.Listen)
+	fresh, err := p.bind(set.Listen, set.Freebind)
 	reopen() // the same path: it does no harm even if the rest fails
 	if err != nil {
 		return err

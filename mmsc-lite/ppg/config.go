@@ -16,6 +16,7 @@ import (
 // Config is the section `ppg`.
 type Config struct {
 	Listen       string             `yaml:"listen"`        // where push initiators post; empty: there is no gateway
+	Freebind     bool               `yaml:"freebind"`      // lets the gateway bind an address that the machine does not have yet (IP_FREEBIND)
 	Path         string             `yaml:"path"`          // of their requests; empty: any
 	Name         string             `yaml:"name"`          // sender-name of answers
 	URL          string             `yaml:"url"`           // sender-address of answers; empty: not said

@@ -23,6 +23,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/mmsrouter/mmsrouter/cluster/freebind"
 	"github.com/mmsrouter/mmsrouter/mms/pap"
 	"github.com/mmsrouter/mmsrouter/mms/smpp"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/ppg/journal"
@@ -113,8 +114,8 @@ func New(opt Options) (*PPG, error) {
 	if p.met, err = newMetrics(opt.Metrics); err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
-	if p.listener, err = net.Listen("tcp", p.cfg.Listen); err != nil {
-		return nil, errors.Join(fmt.Errorf("ppg.listen: %w", err), j.Close())
+	if p.listener, err = freebind.ListenConfig(p.cfg.Freebind).Listen(ctx, "tcp", p.cfg.Listen); err != nil {
+		return nil, errors.Join(fmt.Errorf("ppg.listen: %s%s: %w", p.cfg.Listen, freebind.Hint(err, "ppg.freebind"), err), j.Close())
 	}
 	p.server = &http.Server{Handler: p.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug)}
