@@ -7,8 +7,9 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// anyOrder fills d.Order: tier by tier, in each tier the balanced choice first, the others behind it in
-// turn. Weight 0 gets nothing new.
+// anyOrder fills d.Order: tier by tier, in each tier the balanced choice first, then the balanced choice
+// among those that are left, so that a dead MMSC's load is spread as the live load is. Weight 0 gets
+// nothing new.
 func anyOrder(d *Decision, s *Snapshot, r *Request, l Load, b Balance, allowed func(int) bool) {
 	tier := math.MinInt
 	for {
@@ -46,13 +47,24 @@ func anyOrder(d *Decision, s *Snapshot, r *Request, l Load, b Balance, allowed f
 		if len(group) == 0 {
 			continue
 		}
-		first := pick(s, group, r, l, b)
+		arrange(s, group, r, l, b)
 		if d.Explain {
-			d.say("tier %d: %s first by %s", tier, s.MMSCs[group[first]].Name, b)
+			d.say("tier %d: %s first by %s", tier, s.MMSCs[group[0]].Name, b)
 		}
-		for k := range group {
-			d.Order = append(d.Order, group[(first+k)%len(group)])
-		}
+		d.Order = append(d.Order, group...)
+	}
+}
+
+// arrange puts the group into the order in which it is tried.
+func arrange(s *Snapshot, group []int, r *Request, l Load, b Balance) {
+	cycle := l.Turn // each place in the order walks round on its own, n times slower than the one before it
+	for place := range len(group) - 1 {
+		left := group[place:]
+		k := pick(s, left, r, l, b, cycle, place)
+		chosen := left[k]
+		copy(left[1:k+1], left[:k]) // the others keep their order
+		left[0] = chosen
+		cycle /= uint64(len(left))
 	}
 }
 
@@ -101,11 +113,9 @@ func weight(m *MMSC, b Balance) uint64 {
 	return w * ramp
 }
 
-// pick chooses the position in group of the first MMSC to try.
-func pick(s *Snapshot, group []int, r *Request, l Load, b Balance) int {
+// pick chooses the position in group, of at least two, of the MMSC that comes at this place of the order.
+func pick(s *Snapshot, group []int, r *Request, l Load, b Balance, cycle uint64, place int) int {
 	switch {
-	case len(group) == 1:
-		return 0
 	case b == BySender && (r.Subscriber != "" || r.Sender != ""):
 		key := r.Subscriber
 		if key == "" {
@@ -122,7 +132,7 @@ func pick(s *Snapshot, group []int, r *Request, l Load, b Balance) int {
 	case b == LeastOutstanding && l.Outstanding != nil:
 		best, at := math.Inf(1), 0
 		for n := range group {
-			k := int((l.Turn + uint64(n)) % uint64(len(group))) // ties go round
+			k := int((cycle + uint64(n)) % uint64(len(group))) // ties go round
 			i := group[k]
 			if v := float64(l.Outstanding(i)+1) / float64(weight(&s.MMSCs[i], b)); v < best {
 				best, at = v, k
@@ -130,12 +140,13 @@ func pick(s *Snapshot, group []int, r *Request, l Load, b Balance) int {
 		}
 		return at
 	}
-	return inTurn(s, group, l.Turn, b)
+	return inTurn(s, group, l.Turn, b, cycle, place)
 }
 
 // inTurn walks the group by turn; unequal weights are met by a golden-ratio sequence, which keeps every
-// stretch of turns close to the exact shares without any state.
-func inTurn(s *Snapshot, group []int, turn uint64, b Balance) int {
+// stretch of turns close to the exact shares without any state. The places behind the first walk by √2,
+// whose sequence is independent of the first's: else the second choice would follow from the first.
+func inTurn(s *Snapshot, group []int, turn uint64, b Balance, cycle uint64, place int) int {
 	var total uint64
 	first, equal := weight(&s.MMSCs[group[0]], b), true
 	for _, i := range group {
@@ -144,10 +155,14 @@ func inTurn(s *Snapshot, group []int, turn uint64, b Balance) int {
 		equal = equal && w == first
 	}
 	if equal {
-		return int(turn % uint64(len(group)))
+		return int(cycle % uint64(len(group)))
 	}
-	const golden = 0x9E3779B97F4A7C15 // 2^64 / φ
-	at, _ := bits.Mul64(turn*golden, total)
+	const golden, root2 = 0x9E3779B97F4A7C15, 0x6A09E667F3BCC908 // 2^64 / φ, 2^64 (√2 - 1)
+	step := uint64(golden)
+	if place > 0 {
+		step = root2 | 1
+	}
+	at, _ := bits.Mul64(turn*step, total)
 	for k, i := range group {
 		w := weight(&s.MMSCs[i], b)
 		if at < w {

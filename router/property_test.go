@@ -263,3 +263,73 @@ func TestDecideAllocates(t *testing.T) {
 		}
 	}
 }
+
+// TestSecondChoice holds that the load of an MMSC that fails before detection knows it is spread as the live load is: the
+// second of the order is chosen among the rest as if the first were not there.
+func TestSecondChoice(t *testing.T) {
+	send := &router.Request{PDU: mms.MSendReq}
+	for _, c := range []struct {
+		name    string
+		balance router.Balance
+		weights []int
+		within  float64
+	}{
+		{"round-robin", router.RoundRobin, []int{1, 1, 1, 1}, 1e-9},
+		{"equal weights", router.Weighted, []int{2, 2, 2}, 1e-9},
+		{"unequal weights", router.Weighted, []int{1, 2, 3, 4}, .02},
+		{"two weights alike", router.Weighted, []int{5, 1, 1}, .02},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var rows []row
+			for i, w := range c.weights {
+				rows = append(rows, row{name: string(rune('a' + i)), weight: w})
+			}
+			s := snapshot(t, router.Config{Balance: c.balance}, rows...)
+			const turns = 24000
+			n := len(rows)
+			seconds, firsts := make([][]float64, n), make([]float64, n)
+			for i := range seconds {
+				seconds[i] = make([]float64, n)
+			}
+			var d router.Decision
+			for turn := range turns {
+				router.Decide(&d, s, send, router.Load{Turn: uint64(turn)})
+				firsts[d.Order[0]]++
+				seconds[d.Order[0]][d.Order[1]]++
+			}
+			for first := range n {
+				rest := 0
+				for i, w := range c.weights {
+					if i != first {
+						rest += w
+					}
+				}
+				for second, got := range seconds[first] {
+					want := float64(c.weights[second]) / float64(rest)
+					if second == first {
+						want = 0
+					}
+					if got /= firsts[first]; math.Abs(got-want) > c.within {
+						t.Errorf("behind %d, %d is second with a share of %.4f, want %.4f", first, second, got, want)
+					}
+				}
+			}
+		})
+	}
+	t.Run("by sender", func(t *testing.T) {
+		all := snapshot(t, router.Config{Balance: router.BySender}, row{name: "a"}, row{name: "b", weight: 2}, row{name: "c"}, row{name: "d"})
+		var d, without router.Decision
+		for i := range 2000 {
+			r := &router.Request{PDU: mms.MSendReq, Sender: fmt.Sprintf("+467%08d", i)}
+			router.Decide(&d, all, r, router.Load{Turn: uint64(i)})
+			var rows []row
+			for k, m := range all.MMSCs {
+				rows = append(rows, row{name: m.Name, weight: m.Weight, down: k == d.Order[0]})
+			}
+			router.Decide(&without, snapshot(t, router.Config{Balance: router.BySender}, rows...), r, router.Load{Turn: uint64(i)})
+			if d.Order[1] != without.Order[0] {
+				t.Fatalf("sender %d goes to %d at the second try, but to %d once detection has seen that the first is dead", i, d.Order[1], without.Order[0])
+			}
+		}
+	})
+}
