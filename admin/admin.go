@@ -60,6 +60,7 @@ type Options struct {
 	Operators Operators                            // what operators say; nil: it holds for MMSCs, here, until a restart
 	Takeover  http.Handler                         // hears who holds service addresses; nil: none are taken over
 	Messages  Messages                             // of the embedded MMSC; nil: none runs here
+	Services  http.Handler                         // the catalogue of two-way services, at /api/v1/services; nil: there is none
 	Now       func() time.Time                     // nil: time.Now
 	Listen    func() map[string][]string           // what listens where, by configuration key
 }

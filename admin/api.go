@@ -49,10 +49,26 @@ func (s *Server) handler() http.Handler {
 		door("/api/v1/messages", "messages", noMessages)
 		door("/api/v1/messages/", "messages", noMessages)
 	}
+	services := s.o.Services
+	if services == nil {
+		services = http.HandlerFunc(noServices)
+	}
+	n := s.m.requests.WithLabelValues("services")
+	counted := func(w http.ResponseWriter, r *http.Request) {
+		n.Inc()
+		services.ServeHTTP(w, r) // it bounds what a request may carry itself: a catalogue is larger than anything else here
+	}
+	mux.HandleFunc("/api/v1/services", counted)
+	mux.HandleFunc("/api/v1/services/", counted)
 	door("/", "other", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, "no such door: "+r.Method+" "+clip(r.URL.Path, 100))
 	})
 	return s.guard(mux)
+}
+
+// noServices answers where nobody has services.
+func noServices(w http.ResponseWriter, _ *http.Request) {
+	writeError(w, http.StatusNotImplemented, "no two-way services run here: set mmsc.services.enabled")
 }
 
 // healthz says that the process answers; nothing else is looked at.

@@ -63,6 +63,7 @@ type App struct {
 	push      *push.Pusher      // nil: as mmsc
 	relay     *peer.Relay       // nil: no operator is listed
 	ppg       *ppg.PPG          // nil: it has no address
+	services  *services         // nil: not enabled
 	admin     *admin.Server
 	cluster   *cluster.Cluster  // nil: this router is alone
 	view      *view.View        // what routers and operators say
@@ -127,6 +128,9 @@ func (a *App) makeRooms(c *Config, undo *[]func()) error {
 	}
 	if a.relay != nil {
 		*undo = append(*undo, func() { _ = a.relay.Close() }) // likewise
+	}
+	if a.services != nil {
+		*undo = append(*undo, func() { _ = a.services.close() }) // likewise
 	}
 	if err := a.makePPG(c); err != nil {
 		return err
@@ -196,8 +200,19 @@ func (a *App) makeStore(c *Config) error {
 		Notifier: carriers{a.push, a.room("mmsc")}, Reaches: a.push.Reaches,
 		Forward: a.forwardHeld, Metrics: a.reg, Log: a.room("mmsc")}
 	mo.Wrap = a.wrapDoor
-	if a.mmsc, err = mmsc.New(mo); err != nil && a.relay != nil {
-		_ = a.relay.Close() // the error that led here is the one to tell
+	if err = a.makeServices(c); err == nil {
+		if a.services != nil {
+			mo.Services = a.services
+		}
+		a.mmsc, err = mmsc.New(mo)
+	}
+	if err != nil { // which is the one to tell
+		if a.relay != nil {
+			_ = a.relay.Close()
+		}
+		if a.services != nil {
+			_ = a.services.close()
+		}
 	}
 	return err
 }
@@ -219,6 +234,9 @@ func (a *App) makeAdmin(c *Config) (*admin.Server, error) {
 	}
 	if a.mmsc != nil {
 		o.Messages = messages{a.mmsc}
+	}
+	if a.services != nil {
+		o.Services = a.services.API()
 	}
 	return admin.New(o)
 }

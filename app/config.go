@@ -190,6 +190,9 @@ func (c *Config) Validate() error {
 	if len(c.Peers.Operators) > 0 && !c.MMSC.Enabled {
 		bad("peers.operators: the embedded MMSC fetches from them: it needs mmsc.enabled: true")
 	}
+	if c.MMSC.Services.Enabled && !c.MMSC.Enabled {
+		bad("mmsc.services.enabled: the embedded MMSC takes the messages: it needs mmsc.enabled: true")
+	}
 	if len(c.MMSCs) == 0 && !c.MMSC.Enabled {
 		bad("mmscs: there is none, and mmsc.enabled is false: nobody could take a message")
 	}

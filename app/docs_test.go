@@ -250,7 +250,8 @@ func reference(t *testing.T) []byte {
 		"A file is YAML. Unknown and repeated keys and values of a wrong kind are errors; all of them are told in one go, with file, line,\n" +
 		"key and what is allowed (`mmsrouter check -c FILE`). A key without a value counts as left out. Durations are written as `500ms`, `30s`, `5m`,\n" +
 		"sizes as `64KiB`, `5MiB`, networks as `192.0.2.0/24`. `[]` stands for each entry of a list.\n\n" +
-		"SIGHUP reads the file again. What a running router can't take over (`node`, `dns.listen`, `mmsc`, `cluster`, `admin.listen`, `log.format`, and\n" +
+		"SIGHUP reads the file again. What a running router can't take over (`node`, `dns.listen`, `mmsc` but for its `services`, `platform` and\n" +
+		"`outgoing`, `cluster`, `admin.listen`, `log.format`, and\n" +
 		"whether there is a zone at all) is refused with its line; the sizes of fence, owner table, fate index and replay memory, and the place of\n" +
 		"the access log, stay as they were until a restart.\n")
 	c := newComments()

@@ -50,18 +50,27 @@ func (a *App) makePeers(c *Config) error {
 // resultsPath is where push proxy gateways tell what became of a push (push.carriers[].pap.notify_url), at the MM1 door.
 const resultsPath = "/pap/results"
 
-// wrapDoor puts what else comes in at the embedded MMSC's door before it: retrieval from peers, and results of pushes.
+// wrapDoor puts what else comes in at the embedded MMSC's door before it: retrieval from peers, results of pushes, and
+// late answers of services' providers.
 func (a *App) wrapDoor(next http.Handler) http.Handler {
 	if a.relay != nil {
 		next = a.relay.Handler(next)
 	}
 	results := a.push.Results()
+	var late http.Handler
+	if a.services != nil {
+		late = a.services.Late()
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if from := clientOf(r); from.IsValid() { // our proxy's word: behind its socket pair peers are known by it
 			r.RemoteAddr = netip.AddrPortFrom(from, 0).String()
 		}
 		if r.URL.Path == resultsPath && r.Method == http.MethodPost {
 			results.ServeHTTP(w, r)
+			return
+		}
+		if a.services != nil && a.services.late(r.URL.Path) {
+			late.ServeHTTP(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -9,6 +9,10 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/app/strict"
 	"github.com/mmsrouter/mmsrouter/healthcheck"
+	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/dispatcher"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/outgoing"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/platform"
 	"github.com/mmsrouter/mmsrouter/proxy"
 )
 
@@ -69,6 +73,11 @@ func (a *App) swap() error {
 	if err := a.mm1.Reload(c.frontDoor(), union(set.upstreams, a.upstreams(old))); err != nil {
 		return err
 	}
+	if a.services != nil {
+		if err := a.services.reload(&c); err != nil {
+			return err
+		}
+	}
 	if a.relay != nil {
 		if err := a.relay.Reload(c.Peers); err != nil {
 			return err
@@ -128,6 +137,13 @@ func union(list, more []proxy.Upstream) []proxy.Upstream {
 	return all
 }
 
+// fixed is the part of the embedded MMSC's section that stays until a restart.
+func fixed(c *Config) mmsc.Config {
+	m := c.MMSC
+	m.Services, m.Platform, m.Outgoing = dispatcher.Config{}, platform.Config{}, outgoing.Config{}
+	return m
+}
+
 // needsRestart names changes that a running appliance can't take over.
 func needsRestart(doc *strict.Document, old, c *Config) strict.Mistakes {
 	var all strict.Mistakes
@@ -136,7 +152,7 @@ func needsRestart(doc *strict.Document, old, c *Config) strict.Mistakes {
 		old, new any
 	}{
 		{"node", old.Node, c.Node}, {"dns.listen", old.DNS.Listen, c.DNS.Listen}, {"dns.zones", old.ServesDNS(), c.ServesDNS()},
-		{"mmsc", old.MMSC, c.MMSC}, {"push", old.Push, c.Push}, {"ppg", old.PPG, c.PPG},
+		{"mmsc", fixed(old), fixed(c)}, {"mmsc.services.enabled", old.MMSC.Services.Enabled, c.MMSC.Services.Enabled}, {"push", old.Push, c.Push}, {"ppg", old.PPG, c.PPG},
 		{"peers.operators", len(old.Peers.Operators) > 0, len(c.Peers.Operators) > 0}, {"cluster", old.Cluster, c.Cluster},
 		{"takeover", old.Takeover, c.Takeover}, {"admin.listen", old.Admin.Listen, c.Admin.Listen},
 		{"log.format", old.Log.Format, c.Log.Format},

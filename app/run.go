@@ -44,6 +44,9 @@ func (a *App) Run(ctx context.Context) error {
 		start("dns", a.dns.Run)
 	}
 	start("healthcheck", a.checker.Run)
+	if a.services != nil {
+		start("services", a.services.Run) // ends before the MMSC that it submits to
+	}
 	if a.mmsc != nil {
 		start("held", a.watchHeld)
 		start("mmsc", a.mmsc.Run)

@@ -155,7 +155,7 @@ func (x *exporter) write(format string, records []store.Record) error {
 }
 
 var csvHeader = []string{"node", "message_id", "recipient_id", "origin", "sender", "recipient", "kind", "class", "size", "transaction_id",
-	"submitted", "fetched", "final", "state", "detail", "notifications"}
+	"submitted", "fetched", "final", "state", "detail", "notifications", "service", "price"}
 
 const recipientColumn = 2
 
@@ -177,7 +177,8 @@ func appendRecord(b *bytes.Buffer, format string, r store.Record) error {
 	}
 	w := csv.NewWriter(b)
 	err := w.Write([]string{c.Node, c.MessageID, strconv.FormatInt(c.RecipientID, 10), c.Origin, c.Sender, c.Recipient, c.Kind, c.Class,
-		strconv.FormatInt(c.Size, 10), c.Transaction, stamp(c.Submitted), stamp(c.Fetched), stamp(c.Final), c.State, c.Detail, strconv.Itoa(c.Notifications)})
+		strconv.FormatInt(c.Size, 10), c.Transaction, stamp(c.Submitted), stamp(c.Fetched), stamp(c.Final), c.State, c.Detail, strconv.Itoa(c.Notifications),
+		c.Service, c.Price})
 	w.Flush()
 	return errors.Join(err, w.Error())
 }

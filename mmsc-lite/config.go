@@ -1,6 +1,7 @@
 package mmsc
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -8,6 +9,9 @@ import (
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/delivery"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/dispatcher"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/outgoing"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/platform"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/store"
 	"github.com/mmsrouter/mmsrouter/router"
 )
@@ -34,6 +38,10 @@ type Config struct {
 	Keep          KeepConfig       `yaml:"keep"`
 	CDR           CDRConfig        `yaml:"cdr"`
 	Hold          HoldConfig       `yaml:"hold"`
+	// Services are two-way services: messages to their codes go to providers.
+	Services dispatcher.Config `yaml:"services"`
+	Platform platform.Config   `yaml:"platform"` // how providers' answers become multimedia messages
+	Outgoing outgoing.Config   `yaml:"outgoing"` // what may be reached where others choose the target: providers, content by URL
 }
 
 // KeepConfig says how long what is done with stays.
@@ -84,6 +92,7 @@ func DefaultConfig() Config {
 		Keep:      KeepConfig{Content: time.Hour, Messages: 30 * 24 * time.Hour},
 		CDR:       CDRConfig{Format: []string{"json"}, Rotate: 24 * time.Hour},
 		Hold:      HoldConfig{Expiry: 24 * time.Hour, Workers: 16, Lease: 2 * time.Minute, RetryFirst: time.Second, RetryMax: 30 * time.Second},
+		Services:  dispatcher.DefaultConfig(), Platform: platform.DefaultConfig(), Outgoing: outgoing.DefaultConfig(),
 	}
 }
 
@@ -147,6 +156,13 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("mmsc.keep: content %s, messages %s; want 0s or more, and messages at least mmsc.dedupe_window (%s)",
 			c.Keep.Content, c.Keep.Messages, c.DedupeWindow)
 	}
+	if err := firstError(within("mmsc.services", c.Services.Validate()), within("mmsc.platform", c.Platform.Validate()), within("mmsc.outgoing", c.Outgoing.Validate())); err != nil {
+		return err
+	}
+	if c.Services.Keep.Done < c.DedupeWindow {
+		return fmt.Errorf("mmsc.services.keep.done: %s; at least mmsc.dedupe_window (%s), or a message that comes again would be a second turn",
+			c.Services.Keep.Done, c.DedupeWindow)
+	}
 	return firstError(
 		c.Delivery.Validate(),
 		c.Addresses.validate(),
@@ -156,6 +172,21 @@ func (c *Config) Validate() error {
 		oneOf("mmsc.retrieve.status", c.Retrieve.Status, "auto", "always", "never"),
 		oneOf("mmsc.retrieve.not_found", c.Retrieve.NotFound, "http", "pdu"),
 	)
+}
+
+// within puts a section before each of the joined errors.
+func within(section string, err error) error {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []error
+		for _, e := range j.Unwrap() {
+			all = append(all, within(section, e))
+		}
+		return errors.Join(all...)
+	}
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s.%w", section, err)
 }
 
 func firstError(errs ...error) error {

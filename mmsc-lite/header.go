@@ -80,6 +80,7 @@ type request struct {
 	readStatus     byte
 	subject        string
 	carry          []byte // fields that travel on to the recipients, as they stood
+	marks          store.Marks
 }
 
 // parse reads what Peek has not. buf holds the whole header block.
@@ -146,6 +147,9 @@ func (r *request) take(f field, first bool) error {
 		r.readStatus = f.value[0]
 	case mms.FieldSubject:
 		r.subject = encodedString(f.value)
+	}
+	if f.code == 0 && r.mark(f) {
+		return nil // what services and this server say to each other is nobody else's
 	}
 	if travels(f.code) {
 		r.carry = append(r.carry, f.raw...)

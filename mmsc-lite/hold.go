@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/mms"
-	"github.com/mmsrouter/mmsrouter/mms/wsp"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/store"
 )
 
@@ -259,10 +258,7 @@ func (h *holder) notice(ctx context.Context, held *store.Held, why string) error
 		return nil
 	}
 	text := fmt.Sprintf("Your message of %s could not be sent: %s.", held.CreatedAt.Format("2006-01-02 15:04 MST"), why)
-	part := []byte{0x03, 0x83, 0x81, 0xEA} // length, text/plain, charset, UTF-8
-	body := wsp.AppendUintvar(wsp.AppendUintvar([]byte{1}, uint32(len(part))), uint32(len(text)))
-	body = append(append(body, part...), text...)
-	_, err := h.m.submitOwn(ctx, own{to: held.Subscriber, subject: "Message not sent", class: "auto", contentType: []byte{0xA3}, body: body,
+	_, err := h.m.submitOwn(ctx, own{to: held.Subscriber, subject: "Message not sent", class: "auto", contentType: []byte{0xA3}, body: textBody(text),
 		key: "notice " + held.Ref.String()})
 	return err
 }

@@ -13,6 +13,7 @@ type Identity struct {
 	Address  string      // normalised; empty: nobody says
 	Asserted bool        // a trusted network says so
 	Peer     *PeerConfig // another operator's server; nil: none
+	own      bool        // this server: the common service platform
 }
 
 type trustKey struct{}

@@ -34,10 +34,11 @@ type Options struct {
 	Notifier delivery.Notifier    // carries PDUs to handsets; nil: the log says what it would carry
 	Reaches  func(to string) bool // whether Notifier has any way to an address; nil: it has one to each
 	// Wrap puts a handler around the MM1 door that Dial reaches (retrieval from peers); nil: none.
-	Wrap    func(http.Handler) http.Handler
-	Forward ForwardFunc           // gives held messages to MMSCs; nil: they wait
-	Metrics prometheus.Registerer // nil: none
-	Log     *slog.Logger          // nil: none
+	Wrap     func(http.Handler) http.Handler
+	Services Services              // takes messages for services' addresses; nil: there are none
+	Forward  ForwardFunc           // gives held messages to MMSCs; nil: they wait
+	Metrics  prometheus.Registerer // nil: none
+	Log      *slog.Logger          // nil: none
 }
 
 // MMSC is the embedded MMSC.
@@ -54,6 +55,7 @@ type MMSC struct {
 	exporter *exporter
 	holder   *holder // nil: nothing is forwarded
 	reaches  func(to string) bool
+	services Services // nil: none
 	rates    rates
 	versions versions
 	listed   map[string]Subscriber
@@ -75,7 +77,7 @@ func New(opt Options) (*MMSC, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mmsc.url: %w", err)
 	}
-	m := &MMSC{cfg: cfg, base: strings.TrimSuffix(cfg.URL, "/"), host: cfg.Host, log: opt.Log, rates: rates{cfg: cfg.Rate}, reaches: opt.Reaches,
+	m := &MMSC{cfg: cfg, base: strings.TrimSuffix(cfg.URL, "/"), host: cfg.Host, log: opt.Log, rates: rates{cfg: cfg.Rate}, reaches: opt.Reaches, services: opt.Services,
 		listed: make(map[string]Subscriber, len(cfg.Subscribers.List))}
 	if m.host == "" {
 		m.host = base.Hostname()
@@ -106,7 +108,11 @@ func (m *MMSC) furnish(opt Options) (err error) {
 	if notifier == nil {
 		notifier = LogNotifier{m.log}
 	}
-	m.delivery, err = delivery.New(delivery.Options{Config: m.cfg.Delivery, Store: m.store, Notifier: notifier, Composer: composer{m}, Metrics: opt.Metrics, Log: m.log})
+	do := delivery.Options{Config: m.cfg.Delivery, Store: m.store, Notifier: notifier, Composer: composer{m}, Metrics: opt.Metrics, Log: m.log}
+	if opt.Services != nil {
+		do.Services = serving{m}
+	}
+	m.delivery, err = delivery.New(do)
 	if err != nil {
 		return err
 	}

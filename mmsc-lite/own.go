@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/mms"
+	"github.com/mmsrouter/mmsrouter/mms/wsp"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/store"
 )
 
@@ -33,6 +34,13 @@ func (m *MMSC) submitOwn(ctx context.Context, o own) (store.Submitted, error) {
 		Subject: o.subject, DeliverAt: now, ExpiresAt: now.Add(m.cfg.Expiry.Default), Head: head, Size: int64(len(o.body)) + retrieveOverhead,
 		Recipients: []store.Recipient{{Kind: store.To, Address: o.to, Due: now}}, Upload: u, ContentType: o.contentType,
 		Dedupe: true, Subscriber: "this server"})
+}
+
+// textBody gives the body of a multipart/mixed of one text.
+func textBody(text string) []byte {
+	part := []byte{0x03, 0x83, 0x81, 0xEA} // length, text/plain, charset, UTF-8
+	body := wsp.AppendUintvar(wsp.AppendUintvar([]byte{1}, uint32(len(part))), uint32(len(text)))
+	return append(append(body, part...), text...)
 }
 
 // Submission is an M-Send.req from inside the house: the common service platform, a gateway.
@@ -67,6 +75,9 @@ func (m *MMSC) Submit(ctx context.Context, s Submission) (messageID string, err 
 	}
 	msg, err := m.compose(ctx, up, s.Who)
 	var done store.Submitted
+	if err == nil && len(msg.Marks.Codes) > 0 {
+		err = m.checkServices(ctx, up, msg)
+	}
 	if err == nil {
 		done, err = m.store.Submit(ctx, msg)
 	}
@@ -78,6 +89,14 @@ func (m *MMSC) Submit(ctx context.Context, s Submission) (messageID string, err 
 		return "", err
 	}
 	return m.messageID(done.Message), nil
+}
+
+// SubmitReply is Submit for a message of a service: its From is believed, its marks count, and two of one sender with one
+// transaction id are one message, whatever they say, since a service that is asked again may answer something else.
+func (m *MMSC) SubmitReply(ctx context.Context, pdu []byte) (messageID string, err error) {
+	var head mms.Head
+	head.Peek(pdu, true) // one that can't be read is refused by Submit
+	return m.Submit(ctx, Submission{PDU: bytes.NewReader(pdu), Who: Identity{Address: m.home(normal(string(head.From))), Asserted: true, own: true}})
 }
 
 // List gives the newest messages that a filter chooses.

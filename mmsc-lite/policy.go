@@ -97,13 +97,15 @@ func (m *MMSC) home(addr string) string {
 	return phonenumbers.Format(n, phonenumbers.E164)
 }
 
-// reachable says whether a message may go to an address; nil, or the refusal.
-func (m *MMSC) reachable(addr string) error {
+// reachable says whether a message may go to an address, a handset's or a service's; nil, or the refusal.
+func (m *MMSC) reachable(addr string, service bool) error {
 	c := &m.cfg.Addresses
 	number := strings.HasPrefix(addr, "+")
 	switch {
 	case matches(c.BlockRecipients, addr), len(c.AllowRecipients) > 0 && !matches(c.AllowRecipients, addr):
 		return refused(mms.ServiceDenied, "a recipient is not allowed")
+	case service:
+		return nil
 	case number && len(c.Home) > 0 && c.Foreign == "refuse" && !matches(c.Home, addr):
 		return refused(mms.AddressUnresolved, "a recipient is not a number of this network")
 	case m.reaches != nil && !m.reaches(addr):

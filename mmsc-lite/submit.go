@@ -30,7 +30,9 @@ func (m *MMSC) send(w http.ResponseWriter, r *http.Request, u *upload) {
 	ctx := context.WithoutCancel(r.Context())
 	msg, err := m.compose(ctx, u, who)
 	var done store.Submitted
-	if err == nil {
+	if err == nil && len(msg.Marks.Codes) > 0 {
+		done, err = m.sendToServices(ctx, r, u, msg)
+	} else if err == nil {
 		done, err = m.store.Submit(ctx, msg)
 	}
 	if err != nil {
@@ -85,7 +87,9 @@ func (m *MMSC) compose(ctx context.Context, u *upload, who Identity) (*store.Mes
 		return nil, err
 	}
 	msg.Subscriber = msg.Sender
-	if err := m.admit(ctx, msg.Sender); err != nil {
+	if who.own {
+		msg.Origin, msg.Marks, msg.Dedupe, msg.ByTransaction = store.FromServer, req.marks, true, true
+	} else if err := m.admit(ctx, msg.Sender); err != nil {
 		return nil, err
 	}
 	if err := m.schedule(msg, req, now); err != nil {
@@ -164,8 +168,12 @@ func (m *MMSC) address(msg *store.Message, req *request) error {
 			continue
 		}
 		seen[addr] = true
-		if err := m.reachable(addr); err != nil {
+		service := m.takes(addr)
+		if err := m.reachable(addr, service); err != nil {
 			return err
+		}
+		if service {
+			msg.Marks.Codes = append(msg.Marks.Codes, addr)
 		}
 		msg.Recipients = append(msg.Recipients, store.Recipient{Kind: a.kind, Address: addr, Due: msg.DeliverAt})
 	}

@@ -88,6 +88,6 @@ takes over when all others are down.`,
 func commands() []*cobra.Command {
 	return []*cobra.Command{
 		serveCommand(), checkCommand(), statusCommand(), drainCommand(), undrainCommand(), explainCommand(),
-		fateCommand(), sendCommand(), phoneCommand(), decodeCommand(), encodeCommand(), messagesCommand(), takeoverCommand(), versionCommand(),
+		fateCommand(), sendCommand(), phoneCommand(), decodeCommand(), encodeCommand(), messagesCommand(), servicesCommand(), takeoverCommand(), versionCommand(),
 	}
 }

@@ -45,12 +45,21 @@ type Composer interface {
 	Report(r *store.Report) *Push
 }
 
+// Services does what is due for recipients and senders that are services.
+type Services interface {
+	// Serve gives a message to the service that is its recipient, and says how that ends; on an error it is tried again.
+	Serve(ctx context.Context, d *store.Due) (store.Outcome, error)
+	// Tell reports on a service's message; on an error it is tried again.
+	Tell(ctx context.Context, r *store.Report) error
+}
+
 // Options is what New needs.
 type Options struct {
 	Config   Config
 	Store    *store.Store
 	Notifier Notifier
 	Composer Composer
+	Services Services              // nil: no recipient is a service
 	Metrics  prometheus.Registerer // nil: none
 	Log      *slog.Logger
 }
@@ -170,6 +179,8 @@ func (d *Delivery) recipient(ctx context.Context, due *store.Due) {
 		err = d.Store.Finish(ctx, due.Recipient.ID, store.Outcome{State: store.Retrieved, Detail: "fetched, not acknowledged"})
 	case !now.Before(due.ExpiresAt):
 		err = d.Store.Finish(ctx, due.Recipient.ID, store.Outcome{State: store.Expired})
+	case d.Services != nil && due.Marks.Takes(due.Address):
+		err = d.serve(ctx, due)
 	default:
 		err = d.notify(ctx, due)
 	}
@@ -197,9 +208,39 @@ func (d *Delivery) notify(ctx context.Context, due *store.Due) error {
 	return d.Store.Attempted(ctx, due, next, why)
 }
 
+// serve gives a message to a service.
+func (d *Delivery) serve(ctx context.Context, due *store.Due) error {
+	within, cancel := context.WithTimeout(ctx, d.Config.Timeout)
+	defer cancel()
+	outcome, err := d.Services.Serve(within, due)
+	switch {
+	case ctx.Err() != nil:
+		return nil // it stays due: a service that has it takes it once
+	case err == nil:
+		return d.Store.Finish(ctx, due.Recipient.ID, outcome)
+	}
+	pause := d.Config.retry(due.Attempts)
+	d.Log.Info("message not taken by services", "to", due.Address, "err", err, "again_in", pause.Round(time.Second))
+	next := time.Now().Add(pause)
+	if next.After(due.ExpiresAt) {
+		next = due.ExpiresAt
+	}
+	return d.Store.Attempted(ctx, due, next, err.Error())
+}
+
+// told gives a report to whom it is for.
+func (d *Delivery) told(ctx context.Context, r *store.Report) error {
+	if d.Services == nil || r.Marks.Service == "" || r.Kind == store.CancelRequest {
+		return d.push(ctx, d.Composer.Report(r))
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.Config.Timeout)
+	defer cancel()
+	return d.Services.Tell(ctx, r)
+}
+
 // report sends a report.
 func (d *Delivery) report(ctx context.Context, r *store.Report) {
-	err := d.push(ctx, d.Composer.Report(r))
+	err := d.told(ctx, r)
 	if ctx.Err() != nil {
 		return
 	}

@@ -9,11 +9,11 @@ import (
 
 // Config is the section `mmsc.services`.
 type Config struct {
-	Enabled  bool          `yaml:"enabled"`
+	Enabled  bool          `yaml:"enabled"`   // run two-way services
 	Import   []string      `yaml:"import"`    // YAML files of services that are entered at the start
 	Codes    []string      `yaml:"codes"`     // beginnings of addresses that are services', known or not
 	Unknown  UnknownConfig `yaml:"unknown"`   // a message to one of codes that no service takes
-	ReplyURL string        `yaml:"reply_url"` // how providers reach us, for late answers; empty: none are taken
+	ReplyURL string        `yaml:"reply_url"` // how providers reach us, for late answers: http://HOST/PATH at the MM1 door; empty: none are taken
 	Keep     KeepConfig    `yaml:"keep"`
 }
 
@@ -49,8 +49,8 @@ func (c *Config) Validate() error {
 	}
 	if c.ReplyURL != "" {
 		u, err := url.Parse(c.ReplyURL)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-			return fmt.Errorf("reply_url: want http://HOST or https://HOST with an optional path")
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+			return fmt.Errorf("reply_url: want http://HOST/PATH or https://HOST/PATH")
 		}
 	}
 	if c.Keep.Done < time.Minute || c.Keep.Dead < c.Keep.Done {

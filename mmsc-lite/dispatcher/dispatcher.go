@@ -23,6 +23,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/mms"
@@ -56,7 +57,7 @@ type Options struct {
 // Dispatcher is the two-way service.
 type Dispatcher struct {
 	opt  Options
-	cfg  Config
+	cfg  atomic.Pointer[Config]
 	db   *database
 	cat  *catalogue
 	met  *metrics
@@ -78,7 +79,8 @@ func New(opt Options) (*Dispatcher, error) {
 	if opt.Guard == nil || opt.Sender == nil {
 		return nil, errors.New("services: there is nobody to ask or to send by")
 	}
-	d := &Dispatcher{opt: opt, cfg: opt.Config, log: opt.Log, wake: make(chan struct{}, 1), lanes: map[string]*lane{}}
+	d := &Dispatcher{opt: opt, log: opt.Log, wake: make(chan struct{}, 1), lanes: map[string]*lane{}}
+	d.cfg.Store(&opt.Config)
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -108,26 +110,52 @@ func (d *Dispatcher) furnish(ctx context.Context) (err error) {
 	if d.cat, err = newCatalogue(ctx, d.db, check, d.log); err != nil {
 		return err
 	}
-	for _, name := range d.cfg.Import {
-		if err := d.importFile(ctx, name); err != nil {
-			return fmt.Errorf("import: %s: %w", name, err)
-		}
+	if err = d.importFiles(ctx, d.opt.Config.Import); err != nil {
+		return err
 	}
 	d.met, err = newMetrics(d.opt.Metrics)
 	return err
 }
 
-func (d *Dispatcher) importFile(ctx context.Context, name string) (err error) {
+// Reload puts a configuration in force for what comes from now on; its files are imported again. On an error, a file that
+// can't be used, nothing has changed.
+func (d *Dispatcher) Reload(ctx context.Context, c Config) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	if err := d.importFiles(ctx, c.Import); err != nil {
+		return err
+	}
+	d.cfg.Store(&c)
+	return nil
+}
+
+// importFiles enters the services of all files, or none.
+func (d *Dispatcher) importFiles(ctx context.Context, names []string) error {
+	var all []Service
+	for i, name := range names {
+		list, err := readFile(name)
+		if err != nil {
+			return fmt.Errorf("import[%d]: %s: %w", i, name, err)
+		}
+		all = append(all, list...)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	if err := d.cat.write(ctx, put, all...); err != nil {
+		return fmt.Errorf("import: %w", err)
+	}
+	return nil
+}
+
+func readFile(name string) (list []Service, err error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	list, err := ParseServices(f)
-	if err != nil {
-		return err
-	}
-	return d.cat.write(ctx, put, list...)
+	return ParseServices(f)
 }
 
 // Close closes the database, for a caller that never calls Run.
@@ -139,7 +167,7 @@ func (d *Dispatcher) Takes(code string) bool { return d.cat.table().takes(code) 
 // owns says whether an address belongs to services, known or not.
 func (d *Dispatcher) owns(code string) bool {
 	code = address(code)
-	for _, p := range d.cfg.Codes {
+	for _, p := range d.cfg.Load().Codes {
 		if code != "" && strings.HasPrefix(code, strings.ToLower(p)) {
 			return true
 		}
@@ -178,11 +206,11 @@ func (d *Dispatcher) route(ctx context.Context, s *Submission, all bool) (Decisi
 	t := d.cat.table()
 	dec := t.decide(f, open, all)
 	if dec.Service == "" {
-		if d.cfg.Unknown.Text != "" && !s.Reply {
+		if d.cfg.Load().Unknown.Text != "" && !s.Reply {
 			return dec, nil
 		}
 		why := mms.AddressUnresolved
-		if d.cfg.Unknown.Status == "service_denied" {
+		if d.cfg.Load().Unknown.Status == "service_denied" {
 			why = mms.ServiceDenied
 		}
 		return dec, &Refusal{why, "no service takes this message"}
@@ -198,6 +226,10 @@ func (d *Dispatcher) route(ctx context.Context, s *Submission, all bool) (Decisi
 // Accept takes a message for a service. nil means that it is durable and that its sender will get an answer; the same
 // message again changes nothing. A *Refusal is for good, any other error may pass.
 func (d *Dispatcher) Accept(ctx context.Context, s *Submission) error {
+	// One that was taken before stays taken, even if the session that took it has ended and nothing would take it now.
+	if there, err := d.db.known(ctx, jobID(s.MessageID, s.Code)); err != nil || there {
+		return err
+	}
 	dec, err := d.route(ctx, s, false)
 	if err != nil {
 		if no := (*Refusal)(nil); errors.As(err, &no) {
@@ -229,7 +261,7 @@ func (d *Dispatcher) Accept(ctx context.Context, s *Submission) error {
 			j.notice(DefaultService().Reply.Fallback, now) // it was removed at this moment
 		case e == nil:
 			result = "unknown"
-			j.notice(d.cfg.Unknown.Text, now)
+			j.notice(d.cfg.Load().Unknown.Text, now)
 		case dec.Stop:
 			result = "stop"
 			if err := end(ctx, tx, t, dec.Session, endedStop, now); err != nil {

@@ -78,6 +78,15 @@ func jobID(message, code string) string {
 	return "t-" + hex.EncodeToString(sum[:16])
 }
 
+// known says whether a job is there, done or not.
+func (d *database) known(ctx context.Context, id string) (bool, error) {
+	var n int
+	if err := d.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM svc_jobs WHERE id = $1`, id).Scan(&n); err != nil {
+		return false, fmt.Errorf("look for a turn: %w", err)
+	}
+	return n > 0, nil
+}
+
 // enqueue stores a job; one that is there already stays.
 func enqueue(ctx context.Context, tx *sql.Tx, j *job) error {
 	body, err := json.Marshal(&j.Event)

@@ -16,10 +16,10 @@ import (
 
 // replyURL gives the one-use URL of a turn; empty when there are none.
 func (d *Dispatcher) replyURL(id string) string {
-	if d.cfg.ReplyURL == "" {
+	if d.cfg.Load().ReplyURL == "" {
 		return ""
 	}
-	return strings.TrimSuffix(d.cfg.ReplyURL, "/") + "/" + id + "." + d.seal(id)
+	return strings.TrimSuffix(d.cfg.Load().ReplyURL, "/") + "/" + id + "." + d.seal(id)
 }
 
 // seal proves that a token is ours, so that nothing needs to be stored before a provider is asked.

@@ -125,7 +125,7 @@ func (d *Dispatcher) keep(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	d.purge = now
-	return d.db.purge(ctx, now.Add(-d.cfg.Keep.Done), now.Add(-d.cfg.Keep.Dead))
+	return d.db.purge(ctx, now.Add(-d.cfg.Load().Keep.Done), now.Add(-d.cfg.Load().Keep.Dead))
 }
 
 // purge removes what ended before done, and dead letters and what reports need before dead.

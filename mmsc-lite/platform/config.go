@@ -24,7 +24,7 @@ type Class struct {
 // Config is what the platform may do.
 type Config struct {
 	Class       string           `yaml:"class"`        // of recipients of whom nothing is known
-	Classes     map[string]Class `yaml:"classes"`      //
+	Classes     map[string]Class `yaml:"classes"`      // by name: what a handset of a class can show
 	Headroom    router.Size      `yaml:"headroom"`     // kept free below the size, for what servers add on the way
 	MaxMessages int              `yaml:"max_messages"` // messages that one content may become
 	Subject     int              `yaml:"subject"`      // characters of a subject

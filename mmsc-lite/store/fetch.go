@@ -29,6 +29,7 @@ type Fetchable struct {
 	Priority    int
 	ReadReport  bool
 	DelivReport bool
+	Marks       Marks
 	content     ID
 	store       *Store
 }
@@ -39,11 +40,12 @@ func (s *Store) Lookup(ctx context.Context, ref Ref) (*Fetchable, error) {
 	var token, secret []byte
 	var hidden, readReport, delivReport int
 	var created, expires int64
+	var marks string
 	err := s.read.QueryRowContext(ctx, `SELECT r.token, r.address, r.kind, r.state, r.expires_at, m.id, m.secret, m.sender, m.hidden, m.created_at, m.head,
-		m.subject, m.class, m.priority, m.read_report, m.delivery_report, c.id, c.size, c.content_type
+		m.subject, m.class, m.priority, m.read_report, m.delivery_report, m.marks, c.id, c.size, c.content_type
 		FROM recipients r JOIN messages m ON m.id = r.message_id JOIN contents c ON c.id = m.content_id WHERE r.id = $1`, int64(ref.ID)).
 		Scan(&token, &f.Address, &f.Kind, &f.State, &expires, &f.Message.ID, &secret, &f.Sender, &hidden, &created, &f.Head,
-			&f.Subject, &f.Class, &f.Priority, &readReport, &delivReport, &f.content, &f.Size, &f.ContentType)
+			&f.Subject, &f.Class, &f.Priority, &readReport, &delivReport, &marks, &f.content, &f.Size, &f.ContentType)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrNotFound
 	}
@@ -54,6 +56,9 @@ func (s *Store) Lookup(ctx context.Context, ref Ref) (*Fetchable, error) {
 		return nil, ErrNotFound
 	}
 	copy(f.Message.Secret[:], secret)
+	if err := f.Marks.read(marks); err != nil {
+		return nil, &Unavailable{Err: err}
+	}
 	f.Hidden, f.ReadReport, f.DelivReport = hidden == 1, readReport == 1, delivReport == 1
 	f.CreatedAt, f.ExpiresAt = fromMillis(created), fromMillis(expires)
 	return f, nil

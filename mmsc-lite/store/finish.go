@@ -61,6 +61,8 @@ type CDR struct {
 	State         string    `json:"state"`
 	Detail        string    `json:"detail,omitempty"`
 	Notifications int       `json:"notifications"`
+	Service       string    `json:"service,omitempty"` // that has sent the message
+	Price         string    `json:"price,omitempty"`   // as the service's provider said
 }
 
 // Outcome is how a recipient is finished.
@@ -119,7 +121,12 @@ func (tx *Tx) finish(e *envelope, o Outcome, now time.Time) error {
 
 func (tx *Tx) cdr(e *envelope, o Outcome, now time.Time) error {
 	var secret []byte
-	if err := tx.row(`SELECT secret FROM messages WHERE id = $1`, []any{e.message}, &secret); err != nil {
+	var text string
+	var marks Marks
+	if err := tx.row(`SELECT secret, marks FROM messages WHERE id = $1`, []any{e.message}, &secret, &text); err != nil {
+		return err
+	}
+	if err := marks.read(text); err != nil {
 		return err
 	}
 	ref := Ref{ID: e.message}
@@ -127,7 +134,7 @@ func (tx *Tx) cdr(e *envelope, o Outcome, now time.Time) error {
 	record, err := json.Marshal(CDR{Node: tx.s.opt.Node, MessageID: ref.String(), RecipientID: int64(e.recipient), Origin: e.origin.String(),
 		Sender: e.sender, Recipient: e.address, Kind: e.kind.String(), Class: e.class, Size: e.size, Transaction: e.transaction,
 		Submitted: fromMillis(e.created), Fetched: fromMillis(e.fetched), Final: now.UTC().Truncate(time.Millisecond), State: o.State.String(),
-		Detail: o.Detail, Notifications: e.attempts})
+		Detail: o.Detail, Notifications: e.attempts, Service: marks.Service, Price: marks.Price})
 	if err != nil {
 		return fmt.Errorf("write CDR: %w", err)
 	}

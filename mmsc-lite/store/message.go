@@ -84,6 +84,10 @@ type Message struct {
 	// gets the first one's id. It needs a subscriber.
 	Dedupe     bool
 	Subscriber string
+	// ByTransaction lets subscriber and transaction id alone tell: a service that answers a turn again may say something else.
+	ByTransaction bool
+
+	Marks Marks
 }
 
 // Submitted is the answer to Submit.
@@ -159,6 +163,10 @@ func (m *Message) dedupeKey() []byte {
 		return nil
 	}
 	h := sha256.New()
+	if m.ByTransaction {
+		fmt.Fprintf(h, "transaction\x00%d\x00%s\x00%s", m.Origin, m.Subscriber, m.TransactionID)
+		return h.Sum(nil)[:16]
+	}
 	fmt.Fprintf(h, "%d\x00%s\x00%d\x00%s\x00%d\x00", m.Origin, m.Subscriber, len(m.TransactionID), m.TransactionID, m.Upload.Size())
 	d := m.Upload.Digest()
 	h.Write(d[:])
@@ -170,12 +178,16 @@ func (tx *Tx) insertMessage(m *Message, now time.Time, out *Submitted) error {
 	if err != nil {
 		return err
 	}
+	marks, err := m.Marks.text()
+	if err != nil {
+		return fmt.Errorf("write marks: %w", err)
+	}
 	id := out.Message.ID
 	_, err = tx.exec(`INSERT INTO messages (id, secret, content_id, origin, created_at, sender, hidden, transaction_id, version, class, priority,
-		subject, deliver_at, expires_at, delivery_report, read_report, size, head, parent_id, open_recipients, purge_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, NULL)`,
+		subject, deliver_at, expires_at, delivery_report, read_report, size, head, parent_id, open_recipients, purge_at, marks)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, NULL, $21)`,
 		id, out.Message.Secret[:], content, m.Origin, millis(now), m.Sender, bit(m.Hidden), m.TransactionID, m.Version, m.Class, m.Priority,
-		m.Subject, millis(m.DeliverAt), millis(m.ExpiresAt), bit(m.DeliveryReport), bit(m.ReadReport), m.Size, nonNil(m.Head), m.Parent, len(m.Recipients))
+		m.Subject, millis(m.DeliverAt), millis(m.ExpiresAt), bit(m.DeliveryReport), bit(m.ReadReport), m.Size, nonNil(m.Head), m.Parent, len(m.Recipients), marks)
 	if err != nil {
 		return fmt.Errorf("insert message: %w", err)
 	}

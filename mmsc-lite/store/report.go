@@ -23,6 +23,16 @@ func (k ReportKind) String() string { return word(int(k), "delivery", "read", "c
 var reportStatus = map[State]byte{Expired: 0x80, Retrieved: 0x81, Rejected: 0x82, Indeterminate: 0x85, Forwarded: 0x86, Unreachable: 0x87,
 	Cancelled: 0x85}
 
+// Reported gives the word for what a delivery report says, that of the state it speaks of.
+func Reported(status byte) string {
+	for _, s := range States() {
+		if b, ok := reportStatus[s]; ok && b == status {
+			return s.String()
+		}
+	}
+	return "unknown"
+}
+
 // Report is a report on its way.
 type Report struct {
 	ID         ID
@@ -35,6 +45,7 @@ type Report struct {
 	At         time.Time // when what it tells happened
 	ExpiresAt  time.Time
 	Attempts   int
+	Marks      Marks // of the message
 	leaseUntil int64
 }
 
@@ -66,13 +77,17 @@ func (s *Store) ClaimReports(ctx context.Context, limit int, lease time.Duration
 		if err != nil || n == 0 {
 			return err
 		}
-		return tx.rows(`SELECT p.id, p.kind, p.message_id, m.secret, p.address, p.about, p.status, p.detail, p.at, p.expires_at, p.attempts
+		return tx.rows(`SELECT p.id, p.kind, p.message_id, m.secret, p.address, p.about, p.status, p.detail, p.at, p.expires_at, p.attempts, m.marks
 			FROM reports p JOIN messages m ON m.id = p.message_id WHERE p.due_at = $1 AND p.lease = $2 ORDER BY p.id`, []any{until, s.instance},
 			func(scan func(...any) error) error {
 				r := Report{leaseUntil: until}
 				var secret []byte
 				var at, expires int64
-				if err := scan(&r.ID, &r.Kind, &r.Message.ID, &secret, &r.Address, &r.About, &r.Status, &r.Detail, &at, &expires, &r.Attempts); err != nil {
+				var marks string
+				if err := scan(&r.ID, &r.Kind, &r.Message.ID, &secret, &r.Address, &r.About, &r.Status, &r.Detail, &at, &expires, &r.Attempts, &marks); err != nil {
+					return err
+				}
+				if err := r.Marks.read(marks); err != nil {
 					return err
 				}
 				copy(r.Message.Secret[:], secret)

@@ -27,6 +27,7 @@ type Due struct {
 	Size           int64
 	DeliveryReport bool
 	Head           []byte
+	Marks          Marks
 	leaseUntil     int64
 }
 
@@ -60,15 +61,19 @@ func (s *Store) Claim(ctx context.Context, limit int, lease time.Duration) ([]Du
 			return err
 		}
 		return tx.rows(`SELECT r.id, r.token, r.message_id, m.secret, r.address, r.state, r.attempts, m.created_at, r.expires_at, r.fetched_at, m.sender, m.hidden,
-			m.version, m.class, m.priority, m.subject, m.size, m.delivery_report, m.head
+			m.version, m.class, m.priority, m.subject, m.size, m.delivery_report, m.head, m.marks
 			FROM recipients r JOIN messages m ON m.id = r.message_id WHERE r.due_at = $1 AND r.lease = $2 ORDER BY r.id`, []any{until, s.instance},
 			func(scan func(...any) error) error {
 				d := Due{leaseUntil: until}
 				var token, secret []byte
 				var created, expires, fetched int64
 				var hidden, report int
+				var marks string
 				if err := scan(&d.Recipient.ID, &token, &d.Message.ID, &secret, &d.Address, &d.State, &d.Attempts, &created, &expires, &fetched, &d.Sender, &hidden,
-					&d.Version, &d.Class, &d.Priority, &d.Subject, &d.Size, &report, &d.Head); err != nil {
+					&d.Version, &d.Class, &d.Priority, &d.Subject, &d.Size, &report, &d.Head, &marks); err != nil {
+					return err
+				}
+				if err := d.Marks.read(marks); err != nil {
 					return err
 				}
 				copy(d.Recipient.Secret[:], token)

@@ -1,0 +1,224 @@
+package app_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/xml"
+	"fmt"
+	"image"
+	"image/png"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/handset"
+	"github.com/mmsrouter/mmsrouter/mms"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/dispatcher"
+)
+
+const (
+	anna     = "+46701740605"
+	patience = 30 * time.Second
+)
+
+// user is a phone and what happened to it.
+type user struct {
+	*handset.Phones
+	t      *testing.T
+	number string
+	mm1    atomic.Pointer[string] // where the router is
+	stored chan handset.Event
+	mu     sync.Mutex
+	events []handset.Event
+}
+
+func newUser(t *testing.T, number string) *user {
+	t.Helper()
+	u := &user{t: t, number: number, stored: make(chan handset.Event, 100)}
+	dial := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, *u.mm1.Load())
+	}}
+	var err error
+	u.Phones, err = handset.New(handset.Options{Numbers: []string{number}, Dir: t.TempDir(), UDP: []string{"127.0.0.1:0"}, URL: "http://mms.example.net/",
+		Transport: dial, UserAgent: "Phone/1.0", Header: []string{"x-wap-profile: \"http://phones.example/1.xml\""},
+		Retry: handset.Retry{Timeout: patience, Attempts: 3, Pause: 20 * time.Millisecond, Schedule: []time.Duration{100 * time.Millisecond, time.Second}},
+		Observe: func(e handset.Event) {
+			u.mu.Lock()
+			u.events = append(u.events, e)
+			u.mu.Unlock()
+			if e.Kind == handset.Stored {
+				u.stored <- e
+			}
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- u.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		dial.CloseIdleConnections()
+		if t.Failed() {
+			for _, e := range u.events {
+				t.Log(e)
+			}
+		}
+	})
+	return u
+}
+
+// start starts a router whose embedded MMSC serves the user; services are further lines of mmsc.services.
+func (u *user) start(services ...string) *appliance {
+	u.t.Helper()
+	top := []string{"mmsc:", "  enabled: true", "  delivery: {retry_first: 50ms, retry_max: 200ms, jitter: 0}", "  services:", "    enabled: true", `    codes: ["70"]`}
+	for _, l := range services {
+		top = append(top, "    "+l)
+	}
+	top = append(top, `  outgoing: {allow: ["127.0.0.1"]}`, fmt.Sprintf("push: {carriers: [{name: udp, type: udp, udp: {hosts: {%q: %q}}}], routes: [{prefix: \"+46\", carriers: [udp]}]}", u.number, u.UDPAddr(0)))
+	a := start(u.t, strings.Join(top, "\n")+"\n")
+	u.mm1.Store(&a.Listening()["mm1.listen"][0])
+	return a
+}
+
+// say sends a text to a code.
+func (u *user) say(code, text string) (*mms.PDU, error) {
+	return u.Send(u.t.Context(), u.number, handset.Letter{To: []string{code}, Parts: []handset.Part{{Name: "a.txt", Type: "text/plain", Data: []byte(text)}}})
+}
+
+// hears waits for the next message and gives its texts and its pictures.
+func (u *user) hears() (e handset.Event, text string, pictures []image.Config) {
+	u.t.Helper()
+	select {
+	case e = <-u.stored:
+	case <-time.After(patience):
+		u.t.Fatal("no message has come")
+	}
+	for i := range e.Message.Parts {
+		p := &e.Message.Parts[i]
+		switch {
+		case p.ContentType.Is("text/plain"):
+			text += string(p.Data)
+		case strings.HasPrefix(p.ContentType.String(), "image/"):
+			c, _, err := image.DecodeConfig(bytes.NewReader(p.Data))
+			if err != nil {
+				u.t.Fatal(err)
+			}
+			pictures = append(pictures, c)
+		}
+	}
+	return e, text, pictures
+}
+
+// enter puts a service into the catalogue by the admin API.
+func enter(t *testing.T, r *appliance, entry string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+r.Listening()["admin.listen"][0]+"/api/v1/services", strings.NewReader(entry))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s %s %v", resp.Status, b, err)
+	}
+}
+
+// TestTurnsOverXML: a user writes to a code, the provider is asked over XML, the answer with its picture is on the phone; the
+// phone answers it, which is the next turn of the same session; the provider ends it.
+func TestTurnsOverXML(t *testing.T) {
+	var picture bytes.Buffer
+	if err := png.Encode(&picture, image.NewGray(image.Rect(0, 0, 2000, 1000))); err != nil {
+		t.Fatal(err)
+	}
+	calls := make(chan dispatcher.Call, 10)
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var c dispatcher.Call
+		if err := xml.NewDecoder(r.Body).Decode(&c); err != nil {
+			t.Error(err)
+		}
+		calls <- c
+		a := dispatcher.Response{Version: dispatcher.FormatVersion, Subject: "Quiz", State: base64.StdEncoding.EncodeToString([]byte("asked")), Price: "1.50",
+			Pages: []dispatcher.WirePage{{Text: "What is this?", Parts: []dispatcher.WirePart{{Type: "image/png", Name: "q.png", Data: base64.StdEncoding.EncodeToString(picture.Bytes())}}}}}
+		if c.Session.Turn == 2 {
+			a = dispatcher.Response{Version: dispatcher.FormatVersion, Text: "Right!", End: true}
+		}
+		b, err := xml.Marshal(a)
+		if err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("Content-Type", "application/xml")
+		_, _ = w.Write(b) // the router says in the log what did not reach it
+	}))
+	t.Cleanup(provider.Close)
+	u := newUser(t, anna)
+	r := u.start()
+	enter(t, r, fmt.Sprintf("{name: quiz, match: {codes: [\"7000\"]}, provider: {url: %q, format: xml}}", provider.URL))
+
+	if _, err := u.say("7000", "hello"); err != nil {
+		t.Fatal(err)
+	}
+	e, text, pictures := u.hears()
+	if text != "What is this?" || e.Subject != "Quiz" || e.From != "7000/TYPE=PLMN" || len(pictures) != 1 {
+		t.Errorf("first answer: %q, %v, %s", text, pictures, e)
+	} else if p := pictures[0]; p.Width != 640 || p.Height != 320 {
+		t.Errorf("the picture is %d by %d, want it within 640 by 480", p.Width, p.Height)
+	}
+	for i := range e.Message.Headers {
+		if name := e.Message.Headers[i].Name(); strings.HasPrefix(strings.ToLower(name), "x-mmsrouter-") {
+			t.Errorf("the phone sees %s", name)
+		}
+	}
+	if _, err := u.say(strings.TrimSuffix(e.From, "/TYPE=PLMN"), "a flag"); err != nil {
+		t.Fatal(err)
+	}
+	if _, text, _ = u.hears(); text != "Right!" {
+		t.Errorf("second answer: %q", text)
+	}
+	one, two := <-calls, <-calls
+	switch {
+	case one.Sender != anna || one.Code != "7000" || one.Session.Turn != 1 || one.Session.Text != "" || len(one.Parts) != 1 || one.Parts[0].Data != "hello":
+		t.Errorf("first call: %+v", one)
+	case one.Device == nil || one.Device.UserAgent != "Phone/1.0" || one.Device.Profile != "http://phones.example/1.xml":
+		t.Errorf("device: %+v", one.Device)
+	case two.Session.ID != one.Session.ID || two.Session.Turn != 2 || two.Session.Text != base64.StdEncoding.EncodeToString([]byte("asked")) || two.Parts[0].Data != "a flag":
+		t.Errorf("second call: %+v", two)
+	}
+	if ended := <-calls; ended.Kind != "ended" || ended.Ended != "provider" || ended.Session.ID != one.Session.ID {
+		t.Errorf("third call: %+v", ended)
+	}
+}
+
+// TestUnknownCode: a code that is services' and that nobody has gets the configured answer, at once or as a message.
+func TestUnknownCode(t *testing.T) {
+	t.Run("status", func(t *testing.T) {
+		u := newUser(t, anna)
+		u.start(`unknown: {status: service_denied}`)
+		if conf, err := u.say("7099", "hello"); err == nil || conf == nil || conf.Octet(mms.FieldResponseStatus) != byte(mms.ErrorPermanentServiceDenied) {
+			t.Errorf("%v %v, want a refusal", conf, err)
+		}
+	})
+	t.Run("text", func(t *testing.T) {
+		u := newUser(t, anna)
+		u.start(`unknown: {text: "There is nothing here."}`)
+		if _, err := u.say("7099", "hello"); err != nil {
+			t.Fatal(err)
+		}
+		if e, text, _ := u.hears(); text != "There is nothing here." || e.From != "7099/TYPE=PLMN" {
+			t.Errorf("%q from %s", text, e.From)
+		}
+	})
+}
