@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/database"
 	"log/slog"
 	"os"
 	"strings"
@@ -41,14 +42,14 @@ func (e *InvalidError) Unwrap() error { return e.Err }
 // catalogue keeps the services in the database and, ready to be used, in memory. The memory follows the database, where
 // other nodes may write, within refreshEvery.
 type catalogue struct {
-	db    *database
+	db    *tables
 	check func(rawURL string) error // the guard's word on a URL
 	log   *slog.Logger
 	now   atomic.Pointer[table]
 	mu    sync.Mutex // one refresh at a time, so that an older table never replaces a newer one
 }
 
-func newCatalogue(ctx context.Context, db *database, check func(string) error, log *slog.Logger) (*catalogue, error) {
+func newCatalogue(ctx context.Context, db *tables, check func(string) error, log *slog.Logger) (*catalogue, error) {
 	c := &catalogue{db: db, check: check, log: log}
 	c.now.Store(&table{})
 	return c, c.refresh(ctx)
@@ -61,14 +62,14 @@ func (c *catalogue) refresh(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var revision int64
-	if err := c.db.db.QueryRowContext(ctx, `SELECT revision FROM svc_revision WHERE id = 1`).Scan(&revision); err != nil {
+	if err := c.db.QueryRowContext(ctx, `SELECT revision FROM svc_revision WHERE id = 1`).Scan(&revision); err != nil {
 		return fmt.Errorf("read the catalogue: %w", err)
 	}
 	if revision == c.table().revision {
 		return nil
 	}
 	var list []Service
-	err := c.db.within(ctx, func(tx *sql.Tx) (err error) {
+	err := c.db.Within(ctx, func(tx *sql.Tx) (err error) {
 		list = nil
 		if err := tx.QueryRowContext(ctx, `SELECT revision FROM svc_revision WHERE id = 1`).Scan(&revision); err != nil {
 			return err
@@ -90,7 +91,7 @@ func (c *catalogue) refresh(ctx context.Context) error {
 func services(ctx context.Context, tx *sql.Tx) ([]Service, error) {
 	var list []Service
 	rows, err := tx.QueryContext(ctx, `SELECT name, body FROM svc_services ORDER BY name`)
-	err = each(rows, err, func(scan func(...any) error) error {
+	err = database.Each(rows, err, func(scan func(...any) error) error {
 		var name, body string
 		if err := scan(&name, &body); err != nil {
 			return err
@@ -116,7 +117,7 @@ const (
 
 // write enters services, all or none, after all checks.
 func (c *catalogue) write(ctx context.Context, how change, list ...Service) error {
-	err := c.db.within(ctx, func(tx *sql.Tx) error {
+	err := c.db.Within(ctx, func(tx *sql.Tx) error {
 		if err := c.db.lock(ctx, tx, "catalogue"); err != nil {
 			return err
 		}
@@ -214,7 +215,7 @@ func overlap(s *Service, there []Service) error {
 
 // remove takes a service out. Turns that it still has end with the fall-back text.
 func (c *catalogue) remove(ctx context.Context, name string) error {
-	err := c.db.within(ctx, func(tx *sql.Tx) error {
+	err := c.db.Within(ctx, func(tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, `DELETE FROM svc_services WHERE name = $1`, name)
 		if err != nil {
 			return err

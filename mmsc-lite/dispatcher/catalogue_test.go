@@ -23,7 +23,7 @@ func testGuard(t *testing.T) *outgoing.Guard {
 	return g
 }
 
-func testCatalogue(t *testing.T, db *database) *catalogue {
+func testCatalogue(t *testing.T, db *tables) *catalogue {
 	t.Helper()
 	guard := testGuard(t)
 	c, err := newCatalogue(t.Context(), db, func(u string) error { _, err := guard.Check(u); return err }, slog.New(slog.DiscardHandler))
@@ -33,14 +33,14 @@ func testCatalogue(t *testing.T, db *database) *catalogue {
 	return c
 }
 
-func testDatabase(t *testing.T, dir, dsn string) *database {
+func testDatabase(t *testing.T, dir, dsn string) *tables {
 	t.Helper()
-	db, err := openDatabase(t.Context(), dir, dsn)
+	db, err := openTables(t.Context(), dir, dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := db.db.Close(); err != nil {
+		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
 	})

@@ -58,7 +58,7 @@ type Options struct {
 type Dispatcher struct {
 	opt  Options
 	cfg  atomic.Pointer[Config]
-	db   *database
+	db   *tables
 	cat  *catalogue
 	met  *metrics
 	log  *slog.Logger
@@ -87,11 +87,11 @@ func New(opt Options) (*Dispatcher, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	var err error
-	if d.db, err = openDatabase(ctx, opt.DataDir, opt.Database); err != nil {
+	if d.db, err = openTables(ctx, opt.DataDir, opt.Database); err != nil {
 		return nil, err
 	}
 	if err := d.furnish(ctx); err != nil {
-		return nil, errors.Join(err, d.db.db.Close())
+		return nil, errors.Join(err, d.db.Close())
 	}
 	return d, nil
 }
@@ -100,10 +100,10 @@ func New(opt Options) (*Dispatcher, error) {
 const openTimeout = 2 * time.Minute
 
 func (d *Dispatcher) furnish(ctx context.Context) (err error) {
-	if _, err = d.db.db.ExecContext(ctx, `INSERT INTO svc_keys (id, secret) VALUES (1, $1) ON CONFLICT (id) DO NOTHING`, rand.Text()); err != nil {
+	if _, err = d.db.ExecContext(ctx, `INSERT INTO svc_keys (id, secret) VALUES (1, $1) ON CONFLICT (id) DO NOTHING`, rand.Text()); err != nil {
 		return fmt.Errorf("services: %w", err)
 	}
-	if err = d.db.db.QueryRowContext(ctx, `SELECT secret FROM svc_keys WHERE id = 1`).Scan(&d.key); err != nil {
+	if err = d.db.QueryRowContext(ctx, `SELECT secret FROM svc_keys WHERE id = 1`).Scan(&d.key); err != nil {
 		return fmt.Errorf("services: %w", err)
 	}
 	check := func(u string) error { _, err := d.opt.Guard.Check(u); return err }
@@ -159,7 +159,7 @@ func readFile(name string) (list []Service, err error) {
 }
 
 // Close closes the database, for a caller that never calls Run.
-func (d *Dispatcher) Close() error { return d.db.db.Close() }
+func (d *Dispatcher) Close() error { return d.db.Close() }
 
 // Takes says whether an address is a service's, so that messages for it are for Accept and not for a handset.
 func (d *Dispatcher) Takes(code string) bool { return d.cat.table().takes(code) || d.owns(code) }
@@ -199,7 +199,7 @@ func (d *Dispatcher) route(ctx context.Context, s *Submission, all bool) (Decisi
 		return Decision{Why: "nobody says who sends it"}, &Refusal{mms.ServiceDenied, "a service needs to know who asks"}
 	}
 	f := factsOf(s)
-	open, err := openSessions(ctx, d.db.db, s.From, f.code, time.Now())
+	open, err := openSessions(ctx, d.db, s.From, f.code, time.Now())
 	if err != nil {
 		return Decision{}, fmt.Errorf("look for sessions: %w", err)
 	}
@@ -241,8 +241,9 @@ func (d *Dispatcher) Accept(ctx context.Context, s *Submission) error {
 	if s.Received.IsZero() {
 		s.Received = now
 	}
-	result := "turn"
-	err = d.db.within(ctx, func(tx *sql.Tx) error {
+	var result string
+	err = d.db.Within(ctx, func(tx *sql.Tx) error {
+		result = "turn"
 		var there int
 		j := &job{ID: jobID(s.MessageID, s.Code), Kind: kindTurn, Service: dec.Service, User: s.From, Due: now}
 		// Twins wait for each other here, not in the middle, where one could hold what the other's answer needs.
@@ -310,7 +311,7 @@ type Report struct {
 // Tell passes a report on to the provider whose answer the message was. One of any other message is nothing to it.
 func (d *Dispatcher) Tell(ctx context.Context, r Report) error {
 	var j job
-	err := d.db.db.QueryRowContext(ctx, `SELECT service, session_id, turn FROM svc_replies WHERE message_id = $1`, r.MessageID).Scan(&j.Service, &j.Session, &j.Turn)
+	err := d.db.QueryRowContext(ctx, `SELECT service, session_id, turn FROM svc_replies WHERE message_id = $1`, r.MessageID).Scan(&j.Service, &j.Session, &j.Turn)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
@@ -324,7 +325,7 @@ func (d *Dispatcher) Tell(ctx context.Context, r Report) error {
 	j.ID = "r-" + strings.TrimPrefix(jobID(r.Kind+" "+r.Status+" "+r.MessageID, r.Recipient), "t-")
 	j.Kind, j.User, j.Due, j.GiveUp = kindReport, r.Recipient, now, now.Add(endingLife)
 	j.Event = Event{Message: r.MessageID, Received: r.At, Recipient: r.Recipient, ReportKind: r.Kind, Status: r.Status}
-	if err := d.db.within(ctx, func(tx *sql.Tx) error { return enqueue(ctx, tx, &j) }); err != nil {
+	if err := d.db.Within(ctx, func(tx *sql.Tx) error { return enqueue(ctx, tx, &j) }); err != nil {
 		return fmt.Errorf("keep a report: %w", err)
 	}
 	d.poke()

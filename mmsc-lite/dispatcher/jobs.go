@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/database"
 	"time"
 )
 
@@ -79,9 +80,9 @@ func jobID(message, code string) string {
 }
 
 // known says whether a job is there, done or not.
-func (d *database) known(ctx context.Context, id string) (bool, error) {
+func (d *tables) known(ctx context.Context, id string) (bool, error) {
 	var n int
-	if err := d.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM svc_jobs WHERE id = $1`, id).Scan(&n); err != nil {
+	if err := d.QueryRowContext(ctx, `SELECT COUNT(*) FROM svc_jobs WHERE id = $1`, id).Scan(&n); err != nil {
 		return false, fmt.Errorf("look for a turn: %w", err)
 	}
 	return n > 0, nil
@@ -101,19 +102,19 @@ func enqueue(ctx context.Context, tx *sql.Tx, j *job) error {
 
 // claim leases jobs of a service that are due. Turns of a session, and its end, are done one after the other; one that
 // waits for a late answer holds up nobody. With stale, only those whose time is over or that need no provider.
-func (d *database) claim(ctx context.Context, service string, n int, now, until time.Time, stale bool) ([]*job, error) {
+func (d *tables) claim(ctx context.Context, service string, n int, now, until time.Time, stale bool) ([]*job, error) {
 	only := ""
 	if stale {
 		only = ` AND (j.give_up_at <= $2 OR j.state = 'fallback' OR j.answer IS NOT NULL)`
 	}
 	var out []*job
-	rows, err := d.db.QueryContext(ctx, `UPDATE svc_jobs SET due_at = $1, attempts = attempts + 1 WHERE id IN (SELECT j.id FROM svc_jobs j
+	rows, err := d.QueryContext(ctx, `UPDATE svc_jobs SET due_at = $1, attempts = attempts + 1 WHERE id IN (SELECT j.id FROM svc_jobs j
 		WHERE j.service = $3 AND j.due_at <= $2 AND j.ended_at IS NULL`+only+` AND (j.session_id = '' OR j.kind = 'report' OR NOT EXISTS (
 			SELECT 1 FROM svc_jobs e WHERE e.session_id = j.session_id AND e.ended_at IS NULL AND e.kind = 'turn' AND e.state <> 'waiting' AND e.id <> j.id
 			AND (e.turn < j.turn OR j.kind <> 'turn')))
-		ORDER BY j.due_at LIMIT $4`+d.skipLocked()+`)
+		ORDER BY j.due_at LIMIT $4`+d.SkipLocked()+`)
 		RETURNING id, kind, state, user_addr, session_id, turn, body, answer, give_up_at, attempts, last_error`, millis(until), millis(now), service, n)
-	err = each(rows, err, func(scan func(...any) error) error {
+	err = database.Each(rows, err, func(scan func(...any) error) error {
 		j, body, answer, giveUp := &job{Service: service, Lease: millis(until)}, []byte(nil), []byte(nil), int64(0)
 		if err := scan(&j.ID, &j.Kind, &j.State, &j.User, &j.Session, &j.Turn, &body, &answer, &giveUp, &j.Attempts, &j.LastErr); err != nil {
 			return err
@@ -135,9 +136,9 @@ func (d *database) claim(ctx context.Context, service string, n int, now, until 
 }
 
 // work says which services have jobs that are due, and when the next one of any will be.
-func (d *database) work(ctx context.Context, now time.Time) (services []string, next time.Time, err error) {
-	rows, err := d.db.QueryContext(ctx, `SELECT service, MIN(due_at) FROM svc_jobs WHERE ended_at IS NULL GROUP BY service`)
-	err = each(rows, err, func(scan func(...any) error) error {
+func (d *tables) work(ctx context.Context, now time.Time) (services []string, next time.Time, err error) {
+	rows, err := d.QueryContext(ctx, `SELECT service, MIN(due_at) FROM svc_jobs WHERE ended_at IS NULL GROUP BY service`)
+	err = database.Each(rows, err, func(scan func(...any) error) error {
 		var name string
 		var due int64
 		if err := scan(&name, &due); err != nil {
@@ -208,11 +209,11 @@ type DeadLetter struct {
 }
 
 // deadLetters lists them, the latest first; service "" means all.
-func (d *database) deadLetters(ctx context.Context, service string, limit int) ([]DeadLetter, error) {
+func (d *tables) deadLetters(ctx context.Context, service string, limit int) ([]DeadLetter, error) {
 	out := []DeadLetter{}
-	rows, err := d.db.QueryContext(ctx, `SELECT id, kind, service, user_addr, turn, created_at, ended_at, last_error FROM svc_jobs
+	rows, err := d.QueryContext(ctx, `SELECT id, kind, service, user_addr, turn, created_at, ended_at, last_error FROM svc_jobs
 		WHERE state = 'dead' AND ended_at IS NOT NULL AND (service = $1 OR $1 = '') ORDER BY ended_at DESC LIMIT $2`, service, limit)
-	err = each(rows, err, func(scan func(...any) error) error {
+	err = database.Each(rows, err, func(scan func(...any) error) error {
 		var l DeadLetter
 		var created, ended int64
 		if err := scan(&l.ID, &l.Kind, &l.Service, &l.User, &l.Turn, &created, &ended, &l.Error); err != nil {
@@ -226,8 +227,8 @@ func (d *database) deadLetters(ctx context.Context, service string, limit int) (
 }
 
 // replay lets dead letters be done again, with their old keys; id "" means all of the service.
-func (d *database) replay(ctx context.Context, service, id string, now, giveUp time.Time) (int64, error) {
-	res, err := d.db.ExecContext(ctx, `UPDATE svc_jobs SET state = 'due', ended_at = NULL, due_at = $1, give_up_at = $2, attempts = 0
+func (d *tables) replay(ctx context.Context, service, id string, now, giveUp time.Time) (int64, error) {
+	res, err := d.ExecContext(ctx, `UPDATE svc_jobs SET state = 'due', ended_at = NULL, due_at = $1, give_up_at = $2, attempts = 0
 		WHERE state = 'dead' AND ended_at IS NOT NULL AND service = $3 AND (id = $4 OR $4 = '')`, millis(now), millis(giveUp), service, id)
 	if err != nil {
 		return 0, err

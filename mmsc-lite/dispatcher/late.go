@@ -59,7 +59,7 @@ const lateTime = time.Minute
 
 func (d *Dispatcher) late(ctx context.Context, id string, w http.ResponseWriter, r *http.Request) (int, string) {
 	var service string
-	err := d.db.db.QueryRowContext(ctx, `SELECT service FROM svc_jobs WHERE id = $1`, id).Scan(&service)
+	err := d.db.QueryRowContext(ctx, `SELECT service FROM svc_jobs WHERE id = $1`, id).Scan(&service)
 	if errors.Is(err, sql.ErrNoRows) {
 		return http.StatusNotFound, "no such turn"
 	} else if err != nil {
@@ -88,7 +88,7 @@ func (d *Dispatcher) late(ctx context.Context, id string, w http.ResponseWriter,
 	}
 	now := time.Now()
 	// Whoever asks this provider at this moment loses the job by the new due time.
-	res, err := d.db.db.ExecContext(ctx, `UPDATE svc_jobs SET state = 'due', answer = $1, due_at = $2, give_up_at = $3, attempts = 0
+	res, err := d.db.ExecContext(ctx, `UPDATE svc_jobs SET state = 'due', answer = $1, due_at = $2, give_up_at = $3, attempts = 0
 		WHERE id = $4 AND ended_at IS NULL AND answer IS NULL AND state IN ('due', 'waiting')`, text, millis(now), millis(now.Add(noticeLife)), id)
 	if err != nil {
 		return d.unavailable(w, err)

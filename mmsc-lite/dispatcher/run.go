@@ -41,7 +41,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			c.Release()
 		}
 	}
-	return d.db.db.Close()
+	return d.db.Close()
 }
 
 // round does what is due once a while, begins what is due and can be begun, and says how long to wait.
@@ -106,11 +106,11 @@ func (d *Dispatcher) keep(ctx context.Context, now time.Time) error {
 		return err
 	}
 	var late int
-	if err := d.db.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM svc_sessions WHERE ended_at IS NULL AND `+over("$1"), millis(now)).Scan(&late); err != nil {
+	if err := d.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM svc_sessions WHERE ended_at IS NULL AND `+over("$1"), millis(now)).Scan(&late); err != nil {
 		return err
 	}
 	if late > 0 {
-		err := d.db.within(ctx, func(tx *sql.Tx) error {
+		err := d.db.Within(ctx, func(tx *sql.Tx) error {
 			if err := d.db.lock(ctx, tx, "sweep"); err != nil {
 				return err
 			}
@@ -129,7 +129,7 @@ func (d *Dispatcher) keep(ctx context.Context, now time.Time) error {
 }
 
 // purge removes what ended before done, and dead letters and what reports need before dead.
-func (d *database) purge(ctx context.Context, done, dead time.Time) error {
+func (d *tables) purge(ctx context.Context, done, dead time.Time) error {
 	var errs []error
 	for _, q := range []struct {
 		query string
@@ -140,7 +140,7 @@ func (d *database) purge(ctx context.Context, done, dead time.Time) error {
 		{`DELETE FROM svc_sessions WHERE ended_at IS NOT NULL AND ended_at <= $1`, done},
 		{`DELETE FROM svc_replies WHERE sent_at <= $1`, dead},
 	} {
-		_, err := d.db.ExecContext(ctx, q.query, millis(q.at))
+		_, err := d.ExecContext(ctx, q.query, millis(q.at))
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"errors"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/database"
 	"time"
 )
 
@@ -45,7 +46,7 @@ func openSessions(ctx context.Context, q querier, user, code string, now time.Ti
 	var out []*session
 	rows, err := q.QueryContext(ctx, `SELECT id, service, turn, state, expires_at FROM svc_sessions
 		WHERE user_addr = $1 AND code = $2 AND ended_at IS NULL AND NOT (`+over("$3")+`) ORDER BY active_at DESC LIMIT $4`, user, code, millis(now), maxOpen)
-	err = each(rows, err, func(scan func(...any) error) error {
+	err = database.Each(rows, err, func(scan func(...any) error) error {
 		s, expires := &session{User: user, Code: code}, int64(0)
 		if err := scan(&s.ID, &s.Service, &s.Turn, &s.State, &expires); err != nil {
 			return err
@@ -81,7 +82,7 @@ func expire(ctx context.Context, tx *sql.Tx, t *table, where string, now time.Ti
 	var ended []*session
 	rows, err := tx.QueryContext(ctx, `UPDATE svc_sessions SET ended_at = $1, ended_why = '`+endedTimeout+`'
 		WHERE ended_at IS NULL AND `+over("$1")+` AND `+where+` RETURNING id, service, user_addr, code, turn, state`, append([]any{millis(now)}, args...)...)
-	err = each(rows, err, func(scan func(...any) error) error {
+	err = database.Each(rows, err, func(scan func(...any) error) error {
 		s := &session{}
 		ended = append(ended, s)
 		return scan(&s.ID, &s.Service, &s.User, &s.Code, &s.Turn, &s.State)

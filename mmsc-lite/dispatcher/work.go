@@ -32,7 +32,7 @@ func (d *Dispatcher) do(ctx context.Context, l *lane, j *job) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
 	defer cancel()
 	now := time.Now()
-	err := d.db.within(ctx, func(tx *sql.Tx) error {
+	err := d.db.Within(ctx, func(tx *sql.Tx) error {
 		if err := settle(ctx, tx, j, o, now); err != nil || after == nil {
 			return err
 		}
@@ -180,7 +180,7 @@ func (d *Dispatcher) obtain(ctx context.Context, l *lane, j *job) error {
 	}
 	if j.Kind == kindTurn {
 		// The state is that of now: the turn before this one may have changed it since this one came in.
-		err := d.db.db.QueryRowContext(ctx, `SELECT state FROM svc_sessions WHERE id = $1`, j.Session).Scan(&j.Event.State)
+		err := d.db.QueryRowContext(ctx, `SELECT state FROM svc_sessions WHERE id = $1`, j.Session).Scan(&j.Event.State)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return fmt.Errorf("read the session: %w", err)
 		}

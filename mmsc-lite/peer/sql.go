@@ -7,19 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"net/url"
-	"os"
-	"path/filepath"
-	"strings"
-	"testing/fstest"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/database"
 )
 
 // fileName is SQLite's file in the data folder. It is not that of the messages: a SQLite file has one writer at a time, and
@@ -33,108 +23,23 @@ const chunkSize = 64 << 10
 var migrations embed.FS
 
 // Database is the Store in SQLite or PostgreSQL.
-type Database struct {
-	db       *sql.DB
-	postgres bool
-}
+type Database struct{ db *database.DB }
 
-// Open opens or creates the database and brings the schema up to date. dsn is the postgres:// address of the MMSC's
+// Open opens or creates the database and brings the schema up to date. address is the postgres:// address of the MMSC's
 // database, whose tables stand beside ours; empty: SQLite in dir.
-func Open(ctx context.Context, dir, dsn string) (*Database, error) {
-	d := &Database{postgres: dsn != ""}
-	var err error
-	if d.postgres {
-		d.db, err = openPostgres(dsn)
-	} else {
-		d.db, err = openSQLite(dir)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := d.migrate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("messages of peers: schema: %w", err), d.db.Close())
-	}
-	return d, nil
-}
-
-func openSQLite(dir string) (*sql.DB, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("data folder: %w", err)
-	}
-	q := url.Values{"_txlock": {"immediate"}, "_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)", "temp_store(MEMORY)", "journal_size_limit(67108864)"}}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.Join(dir, fileName)}).EscapedPath()+"?"+q.Encode())
+func Open(ctx context.Context, dir, address string) (*Database, error) {
+	db, err := database.Open(database.Options{Address: address, Dir: dir, File: fileName, Connections: 8})
 	if err != nil {
 		return nil, fmt.Errorf("open messages of peers: %w", err)
 	}
-	db.SetMaxOpenConns(8)
-	db.SetMaxIdleConns(8)
-	return db, nil
-}
-
-func openPostgres(dsn string) (*sql.DB, error) {
-	cfg, err := pgx.ParseConfig(dsn)
-	if err != nil {
-		return nil, errors.New("open messages of peers: the database can't be read as a postgres:// address") // the error could show the password
+	if err := db.Migrate(ctx, database.Schema{Files: migrations, Table: "peer_versions"}); err != nil {
+		return nil, errors.Join(fmt.Errorf("messages of peers: %w", err), db.Close())
 	}
-	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = 5 * time.Second
-	}
-	// What is answered must be durable whatever the server's default is.
-	cfg.RuntimeParams["synchronous_commit"] = "on"
-	cfg.RuntimeParams["statement_timeout"] = "30000"
-	db := stdlib.OpenDB(*cfg)
-	db.SetMaxOpenConns(8)
-	db.SetMaxIdleConns(8)
-	return db, nil
-}
-
-// migrate brings the tables to the newest version; their versions stand in a table of their own.
-func (d *Database) migrate(ctx context.Context) error {
-	word := strings.NewReplacer("{BYTES}", "BLOB")
-	dialect := goose.DialectSQLite3
-	options := []goose.ProviderOption{goose.WithTableName("peer_versions"), goose.WithDisableGlobalRegistry(true)}
-	if d.postgres {
-		word, dialect = strings.NewReplacer("{BYTES}", "BYTEA"), goose.DialectPostgres
-		locker, err := lock.NewPostgresSessionLocker() // several nodes may start at once
-		if err != nil {
-			return err
-		}
-		options = append(options, goose.WithSessionLocker(locker))
-	}
-	names, err := fs.Glob(migrations, "migrations/*.sql")
-	if err != nil {
-		return err
-	}
-	files := fstest.MapFS{}
-	for _, name := range names {
-		text, err := migrations.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		files[filepath.Base(name)] = &fstest.MapFile{Data: []byte(word.Replace(string(text)))}
-	}
-	p, err := goose.NewProvider(dialect, d.db, files, options...)
-	if err != nil {
-		return err
-	}
-	_, err = p.Up(ctx)
-	return err
+	return &Database{db}, nil
 }
 
 // Close implements Store.
 func (d *Database) Close() error { return d.db.Close() }
-
-// within runs a transaction.
-func (d *Database) within(ctx context.Context, do func(tx *sql.Tx) error) error {
-	tx, err := d.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	if err := do(tx); err != nil {
-		return errors.Join(err, tx.Rollback())
-	}
-	return tx.Commit()
-}
 
 const columns = `id, operator, location, subscriber, transaction_id, message_id, size, expires_at`
 
@@ -157,7 +62,7 @@ func (d *Database) Find(ctx context.Context, key Key) (*Message, error) {
 // Keep implements Store.
 func (d *Database) Keep(ctx context.Context, m *Message, pdu []byte) error {
 	now := time.Now().UnixMilli()
-	return d.within(ctx, func(tx *sql.Tx) error {
+	return d.db.Within(ctx, func(tx *sql.Tx) error {
 		// One that has expired and was not purged yet makes room.
 		for _, query := range []string{`DELETE FROM peer_chunks WHERE message_id IN (SELECT id FROM peer_messages WHERE id = $1 AND expires_at <= $2)`,
 			`DELETE FROM peer_messages WHERE id = $1 AND expires_at <= $2`} {
@@ -245,7 +150,7 @@ func (d *Database) Match(ctx context.Context, q Query) (*Message, error) {
 // Queue implements Store.
 func (d *Database) Queue(ctx context.Context, m *Message, i *Indication, limit int) error {
 	now := time.Now().UnixMilli()
-	return d.within(ctx, func(tx *sql.Tx) error {
+	return d.db.Within(ctx, func(tx *sql.Tx) error {
 		var waiting int
 		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM peer_indications WHERE due_at IS NOT NULL`).Scan(&waiting); err != nil {
 			return err
@@ -266,14 +171,10 @@ func (d *Database) Queue(ctx context.Context, m *Message, i *Indication, limit i
 
 // Due implements Store.
 func (d *Database) Due(ctx context.Context, until time.Time, n int) (due []*Indication, next time.Time, err error) {
-	skip := ""
-	if d.postgres {
-		skip = " FOR UPDATE SKIP LOCKED" // two nodes take different ones
-	}
-	err = d.within(ctx, func(tx *sql.Tx) error {
+	err = d.db.Within(ctx, func(tx *sql.Tx) error {
 		due = due[:0]
 		rows, err := tx.QueryContext(ctx, `UPDATE peer_indications SET due_at = $1 WHERE id IN (SELECT id FROM peer_indications
-			WHERE due_at IS NOT NULL AND due_at <= $2 ORDER BY due_at LIMIT $3`+skip+`) RETURNING location, pdu, attempts, expires_at`,
+			WHERE due_at IS NOT NULL AND due_at <= $2 ORDER BY due_at LIMIT $3`+d.db.SkipLocked()+`) RETURNING location, pdu, attempts, expires_at`,
 			until.UnixMilli(), time.Now().UnixMilli(), n)
 		if err != nil {
 			return err
@@ -314,7 +215,7 @@ func (d *Database) Settle(ctx context.Context, i *Indication, again time.Time) e
 // Purge implements Store.
 func (d *Database) Purge(ctx context.Context) error {
 	now := time.Now().UnixMilli()
-	return d.within(ctx, func(tx *sql.Tx) error {
+	return d.db.Within(ctx, func(tx *sql.Tx) error {
 		for _, query := range []string{`DELETE FROM peer_chunks WHERE message_id IN (SELECT id FROM peer_messages WHERE expires_at <= $1)`,
 			`DELETE FROM peer_messages WHERE expires_at <= $1`,
 			// One that is still due is settled first, so that its loss is told.

@@ -21,6 +21,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/database"
 )
 
 // Options is what Open needs.
@@ -33,9 +35,8 @@ type Options struct {
 // Journal is an open database.
 type Journal struct {
 	opt      Options
-	postgres bool
-	write    *sql.DB
-	read     *sql.DB
+	write    *database.DB
+	read     *database.DB
 	log      *slog.Logger
 	instance string
 	lock     *os.File
@@ -58,7 +59,7 @@ var (
 
 // Open opens or creates the database and brings its schema up to date.
 func Open(ctx context.Context, opt Options) (*Journal, error) {
-	j := &Journal{opt: opt, postgres: opt.Database != "", log: opt.Log, instance: rand.Text(), ops: make(chan *op, 256), closing: make(chan struct{}),
+	j := &Journal{opt: opt, log: opt.Log, instance: rand.Text(), ops: make(chan *op, 256), closing: make(chan struct{}),
 		ended: make(chan struct{}), Wake: make(chan struct{}, 1)}
 	if j.log == nil {
 		j.log = slog.New(slog.DiscardHandler)
@@ -91,7 +92,7 @@ func (j *Journal) prepare(ctx context.Context) error {
 	if j.notes, err = openNotes(j.opt.Dir); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
-	if err := j.replay(ctx); err != nil || j.postgres { // other nodes may be at work in PostgreSQL: leases of the dead run out
+	if err := j.replay(ctx); err != nil || j.write.Postgres { // other nodes may be at work in PostgreSQL: leases of the dead run out
 		return err
 	}
 	now := millis(time.Now())
@@ -260,12 +261,4 @@ func fromMillis(ms int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(ms).UTC()
-}
-
-// skipLocked ends a query that picks rows to work on, so that two nodes pick different ones.
-func (j *Journal) skipLocked() string {
-	if j.postgres {
-		return " FOR UPDATE SKIP LOCKED"
-	}
-	return ""
 }

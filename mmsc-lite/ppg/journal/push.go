@@ -162,7 +162,7 @@ func (j *Journal) Claim(ctx context.Context, n int, lease time.Duration) ([]Deli
 	err := j.do(ctx, func(tx *sql.Tx) error {
 		out = out[:0]
 		now := time.Now()
-		pick := `SELECT id FROM ppg_deliveries WHERE due_at IS NOT NULL AND due_at <= $1 ORDER BY due_at, id LIMIT $2` + j.skipLocked()
+		pick := `SELECT id FROM ppg_deliveries WHERE due_at IS NOT NULL AND due_at <= $1 ORDER BY due_at, id LIMIT $2` + j.write.SkipLocked()
 		ids, err := tx.Query(pick, millis(now), n)
 		var picked []int64
 		if err := each(ids, err, func() error {

@@ -76,7 +76,7 @@ func (j *Journal) ClaimResults(ctx context.Context, n int, lease time.Duration) 
 	err := j.do(ctx, func(tx *sql.Tx) error {
 		out = out[:0]
 		now := time.Now()
-		ids, err := tx.Query(`SELECT id FROM ppg_deliveries WHERE notify_due IS NOT NULL AND notify_due <= $1 ORDER BY notify_due, id LIMIT $2`+j.skipLocked(), millis(now), n)
+		ids, err := tx.Query(`SELECT id FROM ppg_deliveries WHERE notify_due IS NOT NULL AND notify_due <= $1 ORDER BY notify_due, id LIMIT $2`+j.write.SkipLocked(), millis(now), n)
 		var picked []int64
 		if err := each(ids, err, func() error {
 			var id int64
