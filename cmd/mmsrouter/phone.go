@@ -143,20 +143,17 @@ func (s *phoning) run(ctx context.Context, out io.Writer) error {
 			return addrs, err
 		}
 	}
-	var phones *handset.Phones
-	var mu sync.Mutex // of out
+	var mu sync.Mutex // guards out and last
+	last := last{n: s.until}
 	s.opt.Observe = func(e handset.Event) {
-		if e.Kind == handset.Settled {
-			if s.until > 0 && phones.Count(handset.Stored) >= s.until {
-				enough()
-			}
-			return
-		}
-		if s.quiet {
-			return
-		}
 		mu.Lock()
 		defer mu.Unlock()
+		if last.seen(e) {
+			enough()
+		}
+		if s.quiet || e.Kind == handset.Settled {
+			return
+		}
 		fmt.Fprintf(out, "%s %s%s\n", e.Time.Format("15:04:05.000"), prefix(e.Number), e)
 	}
 	phones, err := handset.New(s.opt)
@@ -169,6 +166,32 @@ func (s *phoning) run(ctx context.Context, out io.Writer) error {
 	}
 	sum(out, phones)
 	return nil
+}
+
+// last looks for the end of a run of so many messages: when they are stored and everything of theirs is done. What the MMSC
+// is told of a message comes after its storing, and must not be cut off by the next one's.
+type last struct {
+	n      int64 // 0: never
+	stored int64
+	open   map[string]bool // stored, but not settled
+}
+
+func (l *last) seen(e handset.Event) bool {
+	key := e.Number + "\n" + e.Transaction + "\n" + e.Location
+	switch {
+	case l.n <= 0:
+		return false
+	case e.Kind == handset.Stored:
+		if l.open == nil {
+			l.open = map[string]bool{}
+		}
+		l.stored++
+		l.open[key] = true
+	case e.Kind == handset.Settled:
+		delete(l.open, key)
+		return l.stored >= l.n && len(l.open) == 0
+	}
+	return false
 }
 
 func prefix(number string) string {

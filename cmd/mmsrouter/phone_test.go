@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mmsrouter/mmsrouter/handset"
 	"github.com/mmsrouter/mmsrouter/mms"
 	"github.com/mmsrouter/mmsrouter/mms/wappush"
 	"github.com/mmsrouter/mmsrouter/mms/wsp"
@@ -109,5 +110,37 @@ func TestCountUp(t *testing.T) {
 	}
 	if got, err = countUp([]string{"0070"}, 2); err != nil || strings.Join(got, " ") != "+0070 +0071" {
 		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// TestPhoneEnds holds that --until waits for what is under way, not only for the last message to be stored.
+func TestPhoneEnds(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		n      int64
+		events string // s: stored, S: settled; the digit is the transaction
+		want   int    // the event that ends it, from 1; 0: none
+	}{
+		{"never", 0, "s1 S1 s2 S2", 0},
+		{"one", 1, "s1 S1", 2},
+		{"a settled one that was not stored counts for nothing", 1, "S1 s2 S2", 3},
+		{"the first is settled when the second is stored already", 2, "s1 s2 S1 S2", 4},
+		{"beyond the number", 1, "s1 s2 S2 S1", 4},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l, got := last{n: c.n}, 0
+			for i, word := range strings.Fields(c.events) {
+				kind := handset.Stored
+				if word[0] == 'S' {
+					kind = handset.Settled
+				}
+				if l.seen(handset.Event{Kind: kind, Number: "+46701740606", Transaction: word[1:]}) && got == 0 {
+					got = i + 1
+				}
+			}
+			if got != c.want {
+				t.Errorf("event %d ends it, want %d", got, c.want)
+			}
+		})
 	}
 }
