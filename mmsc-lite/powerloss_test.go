@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -23,7 +24,7 @@ import (
 
 // action is one thing that the process asked of the kernel.
 type action struct {
-	kind  string // write, sync, truncate, answer
+	kind  string // create, write, sync, truncate, answer
 	file  string
 	off   int64 // of a write; the new length of a truncate
 	data  []byte
@@ -32,6 +33,7 @@ type action struct {
 
 var (
 	callLine   = regexp.MustCompile(`^(\d+) +(pwrite64|fdatasync|fsync|ftruncate|write)\((\d+)<([^>]*)>(.*)$`)
+	createLine = regexp.MustCompile(`^\d+ +openat\(AT_FDCWD[^,]*, "([^"]*)", [^,)]*O_EXCL`)
 	resumeLine = regexp.MustCompile(`^(\d+) +<\.\.\. (pwrite64|fdatasync|fsync|ftruncate|write) resumed>`)
 	messageID  = regexp.MustCompile(`[A-Za-z0-9_-]{32}@mms\.example\.net`)
 )
@@ -57,6 +59,12 @@ func readTrace(t *testing.T, name, dir string) (all []action) {
 			}
 			continue
 		}
+		if m := createLine.FindStringSubmatch(line); m != nil {
+			if rel, inside := strings.CutPrefix(plain(m[1]), dir+"/contents/"); inside {
+				all = append(all, action{kind: "create", file: "contents/" + rel})
+			}
+			continue
+		}
 		m := callLine.FindStringSubmatch(line)
 		if m == nil {
 			continue
@@ -70,7 +78,7 @@ func readTrace(t *testing.T, name, dir string) (all []action) {
 				a.acked = append(a.acked, string(id))
 			}
 			all = append(all, a)
-		case !inside || !strings.HasPrefix(rel, "mmsc.db") || strings.HasSuffix(rel, "-shm"):
+		case !inside || !strings.HasPrefix(rel, "mmsc.db") && !strings.HasPrefix(rel, "contents") || strings.HasSuffix(rel, "-shm"):
 		case call == "pwrite64":
 			off, err := strconv.ParseInt(numberAfterData(rest), 10, 64)
 			if err != nil {
@@ -163,8 +171,12 @@ func after(start disk, done []action, luck func() float64) disk {
 			synced[a.file] = i
 		}
 	}
+	gone := map[string]bool{} // made, but its folder has not been synced since
 	for i, a := range done {
 		switch last, ok := synced[a.file]; {
+		case a.kind == "create":
+			gone[a.file] = synced["contents"] < i && luck() < 0.5
+			d[a.file] = nil
 		case a.kind != "write" && a.kind != "truncate":
 		case ok && i < last:
 			d.apply(a, len(a.data))
@@ -178,12 +190,16 @@ func after(start disk, done []action, luck func() float64) disk {
 			}
 		}
 	}
+	maps.DeleteFunc(d, func(name string, _ []byte) bool { return gone[name] })
 	return d
 }
 
 func (d disk) write(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "contents"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for name, b := range d {
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
 			t.Fatal(err)
@@ -205,7 +221,7 @@ func TestPowerLoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	trace := filepath.Join(t.TempDir(), "trace")
-	p := startChild(t, dir, "", "env", "GODEBUG=asyncpreemptoff=1", strace, "--seccomp-bpf", "-f", "-y", "-xx", "-s", "1000000", "-o", trace, "-e", "trace=pwrite64,fdatasync,fsync,ftruncate,write")
+	p := startChild(t, dir, "", "env", "GODEBUG=asyncpreemptoff=1", strace, "--seccomp-bpf", "-f", "-y", "-xx", "-s", "1000000", "-o", trace, "-e", "trace=openat,pwrite64,fdatasync,fsync,ftruncate,write")
 	l := newLedger(func(n int) int { return []int{100, 9000, 70_000}[n%3] })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rounds(2, 6))*time.Second)
 	defer cancel()
@@ -215,16 +231,22 @@ func TestPowerLoss(t *testing.T) {
 	}
 	p.cmd.Wait() // strace ends with the status of the child
 	all := readTrace(t, trace, dir)
-	answers, syncs := 0, 0
+	answers, syncs, contents := 0, 0, 0
 	for _, a := range all {
 		answers += len(a.acked)
 		if a.kind == "sync" {
 			syncs++
 		}
+		if a.kind == "write" && strings.HasPrefix(a.file, "contents/") {
+			contents++
+		}
 	}
-	t.Logf("%d actions, %d syncs, %d answers", len(all), syncs, answers)
+	t.Logf("%d actions, %d syncs, %d writes of contents, %d answers", len(all), syncs, contents, answers)
 	if answers < 3 {
 		t.Skipf("only %d answers were recorded here: strace may not be allowed to trace", answers)
+	}
+	if contents == 0 {
+		t.Fatal("no write of a content was recorded: the record is not whole")
 	}
 	// The check must be able to fail: without what was synced nothing is there.
 	if faults := l.at(t, all, start, len(all), func(disk) disk { return start }); len(faults) == 0 {

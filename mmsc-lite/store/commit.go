@@ -5,19 +5,23 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/store/segment"
 )
 
 // op is one write. do may run more than once, each time in a fresh transaction: what it leaves in Go variables must
 // be what its last run found. An error that is a Refusal is an answer: it is returned by an op that has written nothing.
 type op struct {
-	do   func(*Tx) error
-	cost int64
-	done chan error
-	next *op // an urgent write that came while this one waited for company
+	do       func(*Tx) error
+	cost     int64
+	contents []*segment.Extent // what do's rows point to: they are synced before the transaction commits
+	done     chan error
+	next     *op // an urgent write that came while this one waited for company
 }
 
 // Refusal is an error by which a write says no: nothing is wrong with the engine.
@@ -48,10 +52,10 @@ const connectPause = 100 * time.Millisecond
 // writeTimeout bounds a transaction; a PostgreSQL server that is gone without a word must not hold a committer for ever.
 const writeTimeout = 40 * time.Second
 
-// do hands a write to the committers and waits until it is durable. Once it has been taken it is not called back:
-// when ctx ends first the write may still happen, and the error says so.
-func (s *Store) do(ctx context.Context, cost int64, f func(*Tx) error) error {
-	return s.hand(ctx, s.ops, &op{do: f, cost: cost, done: make(chan error, 1)})
+// do hands a write to the committers and waits until it is durable, and the contents with it. Once it has been taken it is not
+// called back: when ctx ends first the write may still happen, and the error says so.
+func (s *Store) do(ctx context.Context, cost int64, contents []*segment.Extent, f func(*Tx) error) error {
+	return s.hand(ctx, s.ops, &op{do: f, cost: cost, contents: contents, done: make(chan error, 1)})
 }
 
 // later is do for bookkeeping that nobody waits for on a wire: it rides along with the next submissions, and has a transaction of
@@ -187,7 +191,7 @@ func (s *Store) commit(tx *Tx, batch []*op) {
 	}
 	s.met.commit(len(batch), time.Since(began), err)
 	if err == nil {
-		s.recovered()
+		s.recovered(slices.ContainsFunc(batch, func(o *op) bool { return len(o.contents) > 0 }))
 		for i, o := range batch {
 			o.done <- answers[i]
 		}
@@ -222,20 +226,35 @@ func (tx *Tx) run(batch []*op) (answers []error, err error) {
 			return nil, err
 		}
 	}
-	answers = make([]error, len(batch))
-	for i, o := range batch {
-		err := o.do(tx)
-		var no Refusal
-		if err != nil && !errors.As(err, &no) {
-			return nil, tx.rollback(err)
-		}
-		answers[i] = err
+	// The contents are synced while the rows are written, and both before the commit.
+	synced := make(chan error, 1)
+	go func() { synced <- tx.s.syncContents(batch) }()
+	answers, err = tx.doAll(batch)
+	if contentErr := <-synced; err == nil {
+		err = contentErr
+	}
+	if err != nil {
+		return nil, tx.rollback(err)
 	}
 	if _, err = tx.conn.ExecContext(ctx, "COMMIT"); err != nil {
 		return nil, tx.rollback(fmt.Errorf("commit: %w", err))
 	}
 	for _, f := range tx.after {
 		f()
+	}
+	return answers, nil
+}
+
+// doAll runs the writes of a batch up to the first that the engine does not do.
+func (tx *Tx) doAll(batch []*op) (answers []error, err error) {
+	answers = make([]error, len(batch))
+	for i, o := range batch {
+		err := o.do(tx)
+		var no Refusal
+		if err != nil && !errors.As(err, &no) {
+			return nil, err
+		}
+		answers[i] = err
 	}
 	return answers, nil
 }

@@ -64,28 +64,11 @@ func (s *Store) Lookup(ctx context.Context, ref Ref) (*Fetchable, error) {
 	return f, nil
 }
 
-// WriteBody writes the body to w, a row at a time. No transaction stays open between rows, so a slow reader keeps
-// nothing from being moved or purged; if the content is purged meanwhile the error is io.ErrUnexpectedEOF.
+// WriteBody writes the body to w, a piece at a time. No transaction stays open between pieces, so a slow reader keeps
+// nothing from being moved or purged; if the content is purged meanwhile the error is io.ErrUnexpectedEOF. What is damaged on the disk never
+// arrives whole.
 func (f *Fetchable) WriteBody(ctx context.Context, w io.Writer) error {
 	return f.store.writeContent(ctx, w, f.content, f.Size)
-}
-
-func (s *Store) writeContent(ctx context.Context, w io.Writer, content ID, size int64) error {
-	for seq, done := 0, int64(0); done < size; seq++ {
-		var piece []byte
-		err := s.read.QueryRowContext(ctx, `SELECT data FROM chunks WHERE content_id = $1 AND seq = $2`, int64(content), seq).Scan(&piece)
-		if errors.Is(err, sql.ErrNoRows) || err == nil && len(piece) == 0 {
-			return io.ErrUnexpectedEOF
-		}
-		if err != nil {
-			return s.readError(ctx, "read content", err)
-		}
-		if _, err := w.Write(piece); err != nil {
-			return err
-		}
-		done += int64(len(piece))
-	}
-	return nil
 }
 
 // readError tells a caller who went away from an engine that does not answer.

@@ -3,18 +3,22 @@ package store
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/store/segment"
 )
 
 var errBadConn = driver.ErrBadConn
 
 // health remembers whether the last write went well.
 type health struct {
-	mu    sync.Mutex
-	err   error // why the last one did not
-	since time.Time
+	mu      sync.Mutex
+	err     error // why the last one did not
+	since   time.Time
+	content bool // it was a content that could not be written: writes without one say nothing about it
 }
 
 // failed notes a write that the engine did not do, logs the first of a row, and wraps it for the caller.
@@ -26,6 +30,8 @@ func (s *Store) failed(err error) error {
 		s.health.since = time.Now()
 	}
 	s.health.err = u
+	var content *contentError
+	s.health.content = s.health.content || errors.As(err, &content)
 	s.health.mu.Unlock()
 	s.met.failed(u.Full)
 	if first {
@@ -38,11 +44,15 @@ func (s *Store) failed(err error) error {
 	return u
 }
 
-// recovered notes a write that went well.
-func (s *Store) recovered() {
+// recovered notes a write that went well, with a content in a segment or without.
+func (s *Store) recovered(content bool) {
 	s.health.mu.Lock()
+	if s.health.content && !content {
+		s.health.mu.Unlock()
+		return
+	}
 	was, since := s.health.err, s.health.since
-	s.health.err = nil
+	s.health.err, s.health.content = nil, false
 	s.health.mu.Unlock()
 	if was != nil {
 		s.log.Info("database takes writes again", "database", s.Name(), "after", time.Since(since).Round(time.Millisecond))
@@ -55,21 +65,34 @@ func (s *Store) Healthy(ctx context.Context) error {
 	bad := s.health.err
 	s.health.mu.Unlock()
 	if bad != nil {
-		// As large as a small message: a disk with a few octets left is full.
-		return s.do(ctx, 0, func(tx *Tx) error {
-			if _, err := tx.exec(`INSERT INTO events (message_id, recipient_id, at, kind, detail) VALUES ($1, $2, $3, $4, $5)`,
-				0, 0, millis(time.Now()), "probe", probeText); err != nil {
-				return err
-			}
-			_, err := tx.exec(`DELETE FROM events WHERE message_id = 0`)
-			return err
-		})
+		return s.probe(ctx)
 	}
 	var one int
 	if err := s.read.QueryRowContext(ctx, `SELECT 1`).Scan(&one); err != nil {
 		return &Unavailable{Err: fmt.Errorf("read: %w", err), Full: isFull(err)}
 	}
 	return nil
+}
+
+// probe writes and takes it away again: rows and a content as large as a small message, since a disk with a few octets left is full.
+func (s *Store) probe(ctx context.Context) (err error) {
+	var contents []*segment.Extent
+	if s.segments != nil {
+		e, err := s.segments.Write(int64(len(probeText)), func(piece func([]byte) error) error { return piece([]byte(probeText)) })
+		if err != nil {
+			return s.failed(&contentError{err})
+		}
+		defer func() { err = errors.Join(err, e.Discard()) }()
+		contents = append(contents, e)
+	}
+	return s.do(ctx, 0, contents, func(tx *Tx) error {
+		if _, err := tx.exec(`INSERT INTO events (message_id, recipient_id, at, kind, detail) VALUES ($1, $2, $3, $4, $5)`,
+			0, 0, millis(time.Now()), "probe", probeText); err != nil {
+			return err
+		}
+		_, err := tx.exec(`DELETE FROM events WHERE message_id = 0`)
+		return err
+	})
 }
 
 var probeText = fmt.Sprintf("%65536s", "probe")

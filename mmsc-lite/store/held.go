@@ -71,7 +71,11 @@ func (s *Store) Hold(ctx context.Context, h *Holdable) (ref Ref, duplicate bool,
 		sum := sha256.Sum256(fmt.Appendf(nil, "held\x00%s\x00%d\x00%s\x00%x", h.Subscriber, len(h.TransactionID), h.TransactionID, d))
 		key = sum[:16]
 	}
-	err = s.do(ctx, h.Upload.Size(), func(tx *Tx) error {
+	c, err := s.place(h.Upload, 0, nil)
+	if err != nil {
+		return Ref{}, false, err
+	}
+	err = s.do(ctx, h.Upload.Size(), c.extents(), func(tx *Tx) error {
 		ref, duplicate = Ref{ID: s.ids.next(now), Secret: newSecret()}, false
 		if key != nil {
 			n, err := tx.exec(`INSERT INTO submissions (digest, message_id, at) VALUES ($1, $2, $3) ON CONFLICT (digest) DO NOTHING`, key, ref.ID, millis(now))
@@ -86,7 +90,7 @@ func (s *Store) Hold(ctx context.Context, h *Holdable) (ref Ref, duplicate bool,
 				return err
 			}
 		}
-		content, err := tx.insertContent(h.Upload, 0, nil, now)
+		content, err := tx.insertContent(c, now)
 		if err != nil {
 			return err
 		}
@@ -99,6 +103,7 @@ func (s *Store) Hold(ctx context.Context, h *Holdable) (ref Ref, duplicate bool,
 		tx.after = append(tx.after, s.Wake.Held.set)
 		return nil
 	})
+	c.end(err == nil && !duplicate, err)
 	if err != nil {
 		return Ref{}, false, err
 	}
@@ -168,7 +173,7 @@ type HeldOutcome struct {
 
 // EndHeld ends a claim. A final outcome frees the content.
 func (s *Store) EndHeld(ctx context.Context, h *Held, o HeldOutcome) error {
-	return s.do(ctx, 0, func(tx *Tx) error {
+	return s.do(ctx, 0, nil, func(tx *Tx) error {
 		now := time.Now()
 		var final, next any
 		content := h.content
@@ -228,7 +233,7 @@ func (s *Store) CountHeld(ctx context.Context) (int, error) {
 
 // HeldDueNow makes all held PDUs due that nobody works on.
 func (s *Store) HeldDueNow(ctx context.Context) error {
-	return s.do(ctx, 0, func(tx *Tx) error {
+	return s.do(ctx, 0, nil, func(tx *Tx) error {
 		now := millis(time.Now())
 		if _, err := tx.exec(`UPDATE held SET due_at = $1 WHERE due_at > $1 AND lease = ''`, now); err != nil {
 			return fmt.Errorf("make held PDUs due: %w", err)

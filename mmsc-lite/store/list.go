@@ -180,7 +180,7 @@ func (s *Store) Show(ctx context.Context, id ID) (*Summary, []Event, error) {
 // stays final.
 func (s *Store) Requeue(ctx context.Context, message ID) (int, error) {
 	var n int64
-	err := s.do(ctx, 0, func(tx *Tx) error {
+	err := s.do(ctx, 0, nil, func(tx *Tx) error {
 		var err error
 		now := time.Now()
 		n, err = tx.exec(`UPDATE recipients SET state = $1, due_at = $2, lease = '', attempts = 0 WHERE message_id = $3 AND final_at IS NULL`,
@@ -198,7 +198,7 @@ func (s *Store) Requeue(ctx context.Context, message ID) (int, error) {
 // their number.
 func (s *Store) Cancel(ctx context.Context, message ID) (int, error) {
 	n := 0
-	err := s.do(ctx, 0, func(tx *Tx) error {
+	err := s.do(ctx, 0, nil, func(tx *Tx) error {
 		n = 0
 		var open []ID
 		err := tx.rows(`SELECT id FROM recipients WHERE message_id = $1 AND final_at IS NULL ORDER BY id`, []any{int64(message)}, func(scan func(...any) error) error {

@@ -57,7 +57,11 @@ func (s *Store) PutBox(ctx context.Context, b *Boxing) (Ref, error) {
 	} else {
 		size = b.From.Size
 	}
-	err = s.do(ctx, cost, func(tx *Tx) error {
+	c, err := s.place(b.Upload, b.BodyAt, b.ContentType)
+	if err != nil {
+		return ref, err
+	}
+	err = s.do(ctx, cost, c.extents(), func(tx *Tx) error {
 		now := time.Now()
 		var n int
 		var octets int64
@@ -71,7 +75,7 @@ func (s *Store) PutBox(ctx context.Context, b *Boxing) (Ref, error) {
 		var content, message ID
 		if b.Upload != nil {
 			var err error
-			if content, err = tx.insertContent(b.Upload, b.BodyAt, b.ContentType, now); err != nil {
+			if content, err = tx.insertContent(c, now); err != nil {
 				return err
 			}
 		} else {
@@ -89,6 +93,7 @@ func (s *Store) PutBox(ctx context.Context, b *Boxing) (Ref, error) {
 			ref.ID, b.Owner, ref.Secret[:], message, content, int(b.MMState), string(flags), nonNil(b.Head), size, millis(now))
 		return err
 	})
+	c.end(err == nil, err)
 	return ref, err
 }
 
@@ -145,7 +150,7 @@ func (s *Store) LookupBox(ctx context.Context, ref Ref) (*Boxed, error) {
 
 // ChangeBox sets state and flags of a message in an MMBox; zero and nil leave them.
 func (s *Store) ChangeBox(ctx context.Context, id ID, mmState byte, flags []string) error {
-	return s.do(ctx, 0, func(tx *Tx) error {
+	return s.do(ctx, 0, nil, func(tx *Tx) error {
 		if mmState != 0 {
 			if _, err := tx.exec(`UPDATE mbox SET mm_state = $1 WHERE id = $2`, int(mmState), id); err != nil {
 				return err
@@ -165,7 +170,7 @@ func (s *Store) ChangeBox(ctx context.Context, id ID, mmState byte, flags []stri
 
 // DropBox deletes a message from an MMBox, and its content if nothing else refers to it.
 func (s *Store) DropBox(ctx context.Context, b *Boxed) error {
-	return s.do(ctx, 0, func(tx *Tx) error {
+	return s.do(ctx, 0, nil, func(tx *Tx) error {
 		n, err := tx.exec(`DELETE FROM mbox WHERE id = $1`, b.Ref.ID)
 		if err != nil {
 			return fmt.Errorf("delete from MMBox: %w", err)

@@ -106,7 +106,11 @@ func (s *Store) Submit(ctx context.Context, m *Message) (Submitted, error) {
 		cost += m.Upload.Size()
 	}
 	now := time.Now()
-	err := s.do(ctx, cost, func(tx *Tx) error {
+	c, err := s.place(m.Upload, m.BodyAt, m.ContentType)
+	if err != nil {
+		return Submitted{}, err
+	}
+	err = s.do(ctx, cost, c.extents(), func(tx *Tx) error {
 		out = Submitted{Message: Ref{ID: s.ids.next(now), Secret: newSecret()}}
 		if key != nil {
 			n, err := tx.exec(`INSERT INTO submissions (digest, message_id, at) VALUES ($1, $2, $3) ON CONFLICT (digest) DO NOTHING`,
@@ -118,8 +122,9 @@ func (s *Store) Submit(ctx context.Context, m *Message) (Submitted, error) {
 				return tx.earlier(key, &out)
 			}
 		}
-		return tx.forwardAndInsert(m, now, &out)
+		return tx.forwardAndInsert(m, c, now, &out)
 	})
+	c.end(err == nil && !out.Duplicate, err)
 	if err != nil {
 		return Submitted{}, err
 	}
@@ -128,9 +133,9 @@ func (s *Store) Submit(ctx context.Context, m *Message) (Submitted, error) {
 
 // forwardAndInsert finishes the recipient who forwards, if there is one, and stores the message. What may be refused is
 // looked at before anything is written.
-func (tx *Tx) forwardAndInsert(m *Message, now time.Time, out *Submitted) error {
+func (tx *Tx) forwardAndInsert(m *Message, c *content, now time.Time, out *Submitted) error {
 	if m.Forwarder == 0 {
-		return tx.insertMessage(m, now, out)
+		return tx.insertMessage(m, c, now, out)
 	}
 	e, err := tx.load(m.Forwarder)
 	if err != nil {
@@ -143,7 +148,7 @@ func (tx *Tx) forwardAndInsert(m *Message, now time.Time, out *Submitted) error 
 	if err != nil && !errors.Is(err, ErrFinal) { // a final one had been fetched before
 		return err
 	}
-	return tx.insertMessage(m, now, out)
+	return tx.insertMessage(m, c, now, out)
 }
 
 // earlier finds the message that has taken key.
@@ -173,8 +178,8 @@ func (m *Message) dedupeKey() []byte {
 	return h.Sum(nil)[:16]
 }
 
-func (tx *Tx) insertMessage(m *Message, now time.Time, out *Submitted) error {
-	content, err := tx.contentOf(m, now)
+func (tx *Tx) insertMessage(m *Message, c *content, now time.Time, out *Submitted) error {
+	content, err := tx.contentOf(m, c, now)
 	if err != nil {
 		return err
 	}
@@ -206,7 +211,7 @@ func (tx *Tx) insertMessage(m *Message, now time.Time, out *Submitted) error {
 }
 
 // contentOf stores the body, or finds the one that the parent has.
-func (tx *Tx) contentOf(m *Message, now time.Time) (ID, error) {
+func (tx *Tx) contentOf(m *Message, c *content, now time.Time) (ID, error) {
 	if m.Upload == nil {
 		var id ID
 		if err := tx.row(`SELECT content_id FROM messages WHERE id = $1`, []any{m.Parent}, &id); err != nil {
@@ -217,26 +222,7 @@ func (tx *Tx) contentOf(m *Message, now time.Time) (ID, error) {
 		}
 		return id, nil
 	}
-	return tx.insertContent(m.Upload, m.BodyAt, m.ContentType, now)
-}
-
-func (tx *Tx) insertContent(u *Upload, from int64, contentType []byte, now time.Time) (ID, error) {
-	id, digest := tx.s.ids.next(now), u.Digest()
-	_, err := tx.exec(`INSERT INTO contents (id, size, digest, content_type, created_at) VALUES ($1, $2, $3, $4, $5)`,
-		id, u.Size()-from, digest[:], nonNil(contentType), millis(now))
-	if err != nil {
-		return 0, fmt.Errorf("insert content: %w", err)
-	}
-	seq := 0
-	err = u.each(from, func(piece []byte) error {
-		_, err := tx.exec(`INSERT INTO chunks (content_id, seq, data) VALUES ($1, $2, $3)`, id, seq, piece)
-		seq++
-		return err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("insert chunk %d: %w", seq, err)
-	}
-	return id, nil
+	return tx.insertContent(c, now)
 }
 
 func bit(b bool) int {

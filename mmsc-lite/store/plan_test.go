@@ -39,6 +39,10 @@ func TestWorkIsFoundByIndex(t *testing.T) {
 		{"users of a content", `SELECT (SELECT COUNT(*) FROM messages WHERE content_id = 5) + (SELECT COUNT(*) FROM mbox WHERE content_id = 5) + (SELECT COUNT(*) FROM held WHERE content_id = 5)`},
 		{"an earlier submission", `SELECT m.id FROM submissions s JOIN messages m ON m.id = s.message_id WHERE s.digest = x'00'`},
 		{"a content", `SELECT data FROM chunks WHERE content_id = 5 AND seq = 0`},
+		{"what a segment holds", `SELECT COALESCE(SUM(size), 0), COALESCE(MAX(start + size), 0) FROM contents WHERE segment = 5 AND segment > 0`},
+		{"contents to move", `SELECT id, start, size, sum FROM contents WHERE segment = 5 AND segment > 0 AND start > 7 ORDER BY start LIMIT 3`},
+		{"the next segment", `SELECT segment, start + size FROM contents WHERE segment = (SELECT MIN(segment) FROM contents WHERE segment > 5 AND segment > 0)
+			AND segment > 0 ORDER BY start DESC LIMIT 1`},
 		{"open CDRs", `SELECT id FROM cdrs WHERE exporter = '' AND open IS NOT NULL ORDER BY id LIMIT 3`},
 		{"a timeline", `SELECT at FROM events WHERE message_id = 5 ORDER BY id`},
 		{"messages of a number", `SELECT m.id FROM messages m WHERE (m.sender = 'x' OR m.id IN (SELECT message_id FROM recipients WHERE address = 'x'))`},

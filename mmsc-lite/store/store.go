@@ -1,9 +1,9 @@
 // Package store keeps what mmsc-lite must not lose: messages with their contents, recipients with their
 // states, work that is due, reports, call detail records and PDUs held for an MMSC that is down.
 //
-// There is one schema and there are two engines: SQLite, the default, in one file; PostgreSQL when several
-// nodes share one database. All writes go through committers that put concurrent ones into one transaction,
-// so that they share a sync (group commit).
+// There is one schema and there are two engines: SQLite, the default, in one file with the larger contents in segments beside
+// it (package segment); PostgreSQL when several nodes share one database, which has the contents too. All writes go through committers
+// that put concurrent ones into one transaction, so that they share a sync (group commit).
 //
 // Promise: a write that returns nil is committed and synced. One that returns an error has left nothing
 // behind, except when PostgreSQL broke while it committed; the row in submissions then makes a repeated
@@ -27,6 +27,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/store/segment"
 )
 
 // Options is what Open needs.
@@ -46,6 +48,8 @@ type Tuning struct {
 	Memory     int64 // octets that all uploads may hold in memory; 64 MiB
 	Writers    int   // committers; 1 for SQLite, 4 for PostgreSQL
 	Readers    int   // connections that read; 8
+	Inline     int64 // SQLite: contents up to so many octets stand in the database, larger ones in segments; 8 KiB
+	Segment    int64 // SQLite: octets of a segment; 64 MiB
 
 	KeepContent  time.Duration // a content stays after its last recipient is final; 1h
 	KeepMessages time.Duration // the rows of a message and its timeline stay after that; 30 days
@@ -57,6 +61,8 @@ func (t *Tuning) fill(e engine) {
 	set(&t.BatchBytes, 16<<20)
 	set(&t.Memory, 64<<20)
 	set(&t.Readers, 8)
+	set(&t.Inline, 8<<10)
+	set(&t.Segment, 64<<20)
 	set(&t.KeepContent, time.Hour)
 	set(&t.KeepMessages, 30*24*time.Hour)
 	set(&t.DedupeWindow, 2*time.Hour)
@@ -90,8 +96,11 @@ type Store struct {
 	ended    chan struct{} // closed when the committers have ended
 	memory   budget
 	health   health
+	segments *segment.Log // nil with PostgreSQL
 
 	Wake Wakers // what became due
+
+	sweeping sync.Mutex // held by one Sweep at a time; taken before mu
 
 	mu     sync.Mutex
 	state  lifecycle
@@ -141,12 +150,16 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	undo := func(err error) (*Store, error) {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", s.Name(), err), s.write.Close(), s.read.Close())
+		s.closed = true
+		return nil, errors.Join(fmt.Errorf("open %s: %w", s.Name(), err), s.closeFiles())
 	}
 	if err := migrate(ctx, s.write, s.engine); err != nil {
 		return undo(err)
 	}
 	if err := s.claimTag(ctx); err != nil {
+		return undo(err)
+	}
+	if err := s.openSegments(ctx); err != nil {
 		return undo(err)
 	}
 	met, err := newMetrics(opt.Metrics, s)
@@ -203,7 +216,15 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed, s.state = true, ended
-	return errors.Join(s.write.Close(), s.read.Close())
+	return s.closeFiles()
+}
+
+func (s *Store) closeFiles() error {
+	err := errors.Join(s.write.Close(), s.read.Close())
+	if s.segments != nil {
+		err = errors.Join(err, s.segments.Close())
+	}
+	return err
 }
 
 // heartbeat is how often a process says that it lives; its tag is free again after tagLife without.
@@ -232,7 +253,7 @@ func (s *Store) keepLoop(ctx context.Context, stop <-chan struct{}) {
 		case <-point.C:
 			s.checkpoint()
 		case <-beat.C:
-			err := s.do(context.Background(), 0, func(tx *Tx) error {
+			err := s.do(context.Background(), 0, nil, func(tx *Tx) error {
 				_, err := tx.exec(`UPDATE nodes SET seen_at = $1 WHERE tag = $2 AND instance = $3`, millis(time.Now()), s.tag, s.instance)
 				return err
 			})
@@ -251,7 +272,7 @@ func (s *Store) release() {
 	s.mu.Lock()
 	leases := maps.Clone(s.leases)
 	s.mu.Unlock()
-	err := s.do(ctx, 0, func(tx *Tx) error {
+	err := s.do(ctx, 0, nil, func(tx *Tx) error {
 		for _, table := range []string{"recipients", "reports", "held"} {
 			// By index: no lease of ours ends behind the last one, and one that has run out is due anyway.
 			if _, err := tx.exec(`UPDATE `+table+` SET due_at = $1, lease = '' WHERE due_at > $1 AND due_at <= $2 AND lease = $3`, now, leases[table], s.instance); err != nil {

@@ -66,6 +66,14 @@ func message(t *testing.T, s *store.Store, head, body []byte, to ...string) *sto
 
 func TestSQLite(t *testing.T) { conformance(t, openSQLite) }
 
+// TestSegments is the same with every content in a segment, and a segment for a few of them.
+func TestSegments(t *testing.T) {
+	conformance(t, func(t *testing.T, tune store.Tuning) (*store.Store, func() *store.Store) {
+		tune.Inline, tune.Segment = 1, 128<<10
+		return openSQLite(t, tune)
+	})
+}
+
 // conformance is what every engine has to do.
 func conformance(t *testing.T, open opener) {
 	for _, c := range []struct {

@@ -20,7 +20,7 @@ func (s *Store) Subscriber(ctx context.Context, number string) (profile string, 
 
 // PutSubscriber adds or replaces a subscriber; an empty profile removes it.
 func (s *Store) PutSubscriber(ctx context.Context, number, profile string) error {
-	return s.do(ctx, 0, func(tx *Tx) error {
+	return s.do(ctx, 0, nil, func(tx *Tx) error {
 		if profile == "" {
 			_, err := tx.exec(`DELETE FROM subscribers WHERE number = $1`, number)
 			return err

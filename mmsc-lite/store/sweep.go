@@ -10,8 +10,11 @@ import (
 // sweepBatch is how many messages one write purges: few, so that submissions do not wait behind it.
 const sweepBatch = 16
 
-// Sweep purges what has been kept long enough: contents first, rows and timelines later. Run does it by itself.
+// Sweep purges what has been kept long enough: contents first, rows and timelines later; then it gives the disk back what segments
+// hold of them. Run does it by itself.
 func (s *Store) Sweep(ctx context.Context) {
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
 	for _, step := range []func(*Tx, time.Time) (int64, error){(*Tx).purgeMessages, (*Tx).purgeSubmissions, (*Tx).purgeHeld} {
 		for ctx.Err() == nil {
 			var n int64
@@ -30,6 +33,7 @@ func (s *Store) Sweep(ctx context.Context) {
 			}
 		}
 	}
+	s.tidy(ctx)
 }
 
 func (tx *Tx) purgeMessages(now time.Time) (int64, error) {
@@ -79,10 +83,16 @@ func (tx *Tx) dropContent(content ID) error {
 	if users > 0 {
 		return nil
 	}
-	for _, query := range []string{`DELETE FROM chunks WHERE content_id = $1`, `DELETE FROM contents WHERE id = $1`} {
-		if _, err := tx.exec(query, int64(content)); err != nil {
-			return fmt.Errorf("purge content: %w", err)
-		}
+	if _, err := tx.exec(`DELETE FROM chunks WHERE content_id = $1`, int64(content)); err != nil {
+		return fmt.Errorf("purge content: %w", err)
+	}
+	var number int64
+	err := tx.row(`DELETE FROM contents WHERE id = $1 RETURNING segment`, []any{int64(content)}, &number)
+	if err != nil && !errors.Is(err, ErrNotFound) { // somebody was faster
+		return fmt.Errorf("purge content: %w", err)
+	}
+	if number > 0 && tx.s.segments != nil {
+		tx.after = append(tx.after, func() { tx.s.segments.Mark(number) })
 	}
 	return nil
 }

@@ -145,7 +145,7 @@ func (s *Store) Postpone(ctx context.Context, d *Due, next time.Time) error {
 
 // Defer notes that the handset will fetch later; the recipient is due again at next. ErrFinal: too late.
 func (s *Store) Defer(ctx context.Context, id ID, next time.Time, allowed bool) error {
-	return s.do(ctx, 0, func(tx *Tx) error {
+	return s.do(ctx, 0, nil, func(tx *Tx) error {
 		e, err := tx.load(id)
 		if err != nil {
 			return err
@@ -189,7 +189,7 @@ func (s *Store) Fetched(ctx context.Context, id ID, retrieved time.Time) error {
 // Read notes that a recipient has read or deleted a message, and makes the sender's report if it asked for one.
 // ErrFinal: it had said so before.
 func (s *Store) Read(ctx context.Context, id ID, status byte) error {
-	return s.do(ctx, 0, func(tx *Tx) error {
+	return s.do(ctx, 0, nil, func(tx *Tx) error {
 		e, err := tx.load(id)
 		if err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/test/bench/measure"
@@ -23,6 +24,8 @@ type bench struct {
 	dir   string
 	quick bool
 	round int
+
+	sizes, senders []int // of table submissions
 }
 
 func main() {
@@ -31,14 +34,24 @@ func main() {
 	flag.StringVar(&b.ours, "mmsrouter", "./mmsrouter", "the router's program (make build)")
 	dir := flag.String("dir", "", "folder of the data, on the disk to measure; empty: a temporary one")
 	rounds := flag.Int("rounds", 3, "interleaved rounds")
+	tables := flag.String("tables", "submissions,growth,retrievals,memory", "which tables to print")
+	sizes := flag.String("sizes", "30000,300000", "sizes of the messages in table submissions")
+	senders := flag.String("senders", "1,16,64", "senders in table submissions")
 	flag.Parse()
-	if err := b.run(*dir, *rounds); err != nil {
+	b.sizes, b.senders = numbers(*sizes), numbers(*senders)
+	if err := b.run(*dir, *rounds, strings.Split(*tables, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func (b *bench) run(dir string, rounds int) (err error) {
+func (b *bench) run(dir string, rounds int, names []string) (err error) {
+	known := map[string]func(int) ([]*measure.Table, error){"submissions": b.submissions, "growth": b.growth, "retrievals": b.retrievals, "memory": b.memory}
+	for _, name := range names {
+		if known[name] == nil {
+			return fmt.Errorf("-tables: no table %q", name)
+		}
+	}
 	if b.ours, err = filepath.Abs(b.ours); err != nil {
 		return err
 	}
@@ -53,8 +66,8 @@ func (b *bench) run(dir string, rounds int) (err error) {
 		rounds = 1
 	}
 	fmt.Println(measure.Machine())
-	for _, t := range []func(int) ([]*measure.Table, error){b.submissions, b.growth, b.retrievals, b.memory} {
-		tables, err := t(rounds)
+	for _, name := range names {
+		tables, err := known[name](rounds)
 		if err != nil {
 			return err
 		}
@@ -66,21 +79,30 @@ func (b *bench) run(dir string, rounds int) (err error) {
 	return nil
 }
 
+// numbers reads a list; what is none is left out.
+func numbers(list string) (out []int) {
+	for s := range strings.SplitSeq(list, ",") {
+		if n, err := strconv.Atoi(s); err == nil && n > 0 {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
 func kilobytes(n int) string { return strconv.Itoa(n/1000) + " KB" }
 
 // submissions is messages a second and CPU by size and senders, beside the bare disk.
 func (b *bench) submissions(rounds int) ([]*measure.Table, error) {
-	senders := []int{1, 16, 64}
 	var cols []string
-	for _, size := range []int{30_000, 300_000} {
-		for _, n := range senders {
+	for _, size := range b.sizes {
+		for _, n := range b.senders {
 			cols = append(cols, fmt.Sprintf("%s, %d", kilobytes(size), n))
 		}
 	}
 	rate := measure.NewTable("Durable submissions, by size and senders", "messages a second", "write + fdatasync, batches of 16", cols...)
 	cpu := measure.NewTable("of these, CPU of the router", "CPU s per 1,000 messages", "", cols...)
 	for range rounds {
-		for _, size := range []int{30_000, 300_000} {
+		for _, size := range b.sizes {
 			n := map[bool]int{true: 1500, false: 6000}[b.quick] * 30_000 / size
 			n = max(n, 300)
 			disk, err := b.disk(size, n)
@@ -91,7 +113,7 @@ func (b *bench) submissions(rounds int) ([]*measure.Table, error) {
 			if err != nil {
 				return nil, err
 			}
-			for _, s := range senders {
+			for _, s := range b.senders {
 				col, n := fmt.Sprintf("%s, %d", kilobytes(size), s), n
 				if s == 1 {
 					n /= 4
