@@ -3,5 +3,5 @@
 //
 // Its parts: fakemmsc (an MMSC that breaks as told), handsets (MM1 clients and their ledger), pdu (the few PDUs
 // needed), appliance (a router inside a test), bench (side by side with other programs), interop (real
-// gateways), house (the rules of the house).
+// gateways), netns (routers as machines of their own, with keepalived), house (the rules of the house).
 package test

@@ -56,6 +56,8 @@ type Options struct {
 	Timeout time.Duration // for a whole exchange; default 60s as handsets have
 	TLS     *tls.Config
 	Prelude []byte // sent first on each connection (PROXY protocol)
+	// Dial opens connections; default: from here, within Timeout. Others come from another network namespace.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Answer is what came back.
@@ -117,8 +119,11 @@ func (h *Handset) connect(ctx context.Context) error {
 		}
 		h.Close() // a kept-alive connection that the server ended between two messages
 	}
-	d := net.Dialer{Timeout: h.opt.Timeout}
-	nc, err := d.DialContext(ctx, "tcp", h.opt.Addr)
+	dial := h.opt.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: h.opt.Timeout}).DialContext
+	}
+	nc, err := dial(ctx, "tcp", h.opt.Addr)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,154 @@
+package netns_test
+
+import (
+	"os"
+	"testing"
+	"time"
+)
+
+// long skips a story that only the long run tells.
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("MMSROUTER_LONG") == "" {
+		t.Skip("only with MMSROUTER_LONG=1 (make test-long)")
+	}
+}
+
+// soon is within what a client that never asks DNS again must work again: two checks, an election, and a busy machine.
+const soon = 12 * time.Second
+
+// scene is a lab under load.
+func scene(t *testing.T) (*lab, *traffic) {
+	t.Helper()
+	l := newLab(t)
+	x := l.traffic()
+	x.more(10)
+	return l, x
+}
+
+// works says that those who hold on to an address have been served again, and how long they were not.
+func (x *traffic) works(address string, since time.Time) {
+	t := x.l.t
+	t.Helper()
+	x.more(10)
+	gap := x.gap(address, since, time.Now())
+	t.Logf("%s was without an answer for %s", address, gap.Round(10*time.Millisecond))
+	if gap > soon {
+		t.Errorf("want at most %s", soon)
+	}
+}
+
+// A router is killed: its address moves, nobody at another one notices, and it comes home.
+func TestKilled(t *testing.T) {
+	l, x := scene(t)
+	r1, r2 := l.routers[0], l.routers[1]
+	at := time.Now()
+	r1.prog.kill()
+	l.awaitHolder(service(1), r2, soon)
+	x.works(service(1), at)
+	x.only("killed", at, service(1))
+	at = time.Now()
+	r1.restart()
+	l.awaitHolder(service(1), r1, soon)
+	x.works(service(1), at)
+	x.only("came home", at, service(1))
+	x.end()
+}
+
+// A router is frozen: it accepts connections and never answers. Then it goes on as if nothing had been.
+func TestFrozen(t *testing.T) {
+	long(t)
+	l, x := scene(t)
+	r1, r2 := l.routers[0], l.routers[1]
+	at := time.Now()
+	r1.freeze()
+	l.awaitHolder(service(1), r2, soon)
+	x.works(service(1), at)
+	x.only("frozen", at, service(1))
+	at = time.Now()
+	r1.thaw()
+	l.awaitHolder(service(1), r1, soon)
+	x.works(service(1), at)
+	x.only("went on", at, service(1))
+	l.settled()
+	x.end()
+}
+
+// A router is cut off from everybody but the MMSCs. It keeps all addresses for itself, where nobody sees it; the others
+// stand in. When the cut is mended one of two holders gives way.
+func TestPartitioned(t *testing.T) {
+	long(t)
+	l, x := scene(t)
+	r1, r2 := l.routers[0], l.routers[1]
+	at := time.Now()
+	r1.cut("front")
+	l.apart(r1, true)
+	await(t, soon, "the others stand in", func() (bool, string) {
+		for _, name := range l.holders(service(1)) {
+			if name == r2.name {
+				return true, ""
+			}
+		}
+		return false, "not yet"
+	})
+	x.works(service(1), at)
+	x.only("cut off", at, service(1))
+	at = time.Now()
+	r1.mend("front")
+	l.apart(r1, false)
+	for _, r := range l.routers {
+		l.awaitHolder(service(r.n), r, soon)
+	}
+	x.works(service(1), at)
+	x.only("mended", at, service(1), service(2), service(3)) // all three had two holders when it was mended
+	l.settled()
+	x.end()
+}
+
+// The cable of a router is pulled: its kernel sees that, and keepalived gives all addresses up.
+func TestCablePulled(t *testing.T) {
+	long(t)
+	l, x := scene(t)
+	r1, r2 := l.routers[0], l.routers[1]
+	at := time.Now()
+	r1.pull("front")
+	l.awaitHolder(service(1), r2, soon)
+	x.works(service(1), at)
+	x.only("pulled", at, service(1))
+	at = time.Now()
+	r1.plug("front")
+	l.awaitHolder(service(1), r1, soon)
+	x.works(service(1), at)
+	x.only("plugged in", at, service(1))
+	l.settled()
+	x.end()
+}
+
+// A router loses its way to the MMSCs and nothing else: the others see them, so it is its path that is broken. It leaves the DNS answers and
+// gives its address up.
+func TestBlind(t *testing.T) {
+	long(t)
+	l, x := scene(t)
+	r1, r2 := l.routers[0], l.routers[1]
+	at := time.Now()
+	r1.cut("core")
+	l.awaitHolder(service(1), r2, soon)
+	x.works(service(1), at)
+	x.only("blind", at, service(1))
+	await(t, soon, "DNS no longer names it", func() (bool, string) {
+		all, err := l.resolve(t.Context())
+		for _, a := range all {
+			if a == service(1) {
+				return false, a
+			}
+		}
+		return err == nil, "no answer"
+	})
+	at = time.Now()
+	r1.mend("core")
+	l.awaitHolder(service(1), r1, soon)
+	x.works(service(1), at)
+	x.only("sees again", at, service(1))
+	l.settled()
+	x.end()
+}

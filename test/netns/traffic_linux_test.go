@@ -1,0 +1,246 @@
+package netns_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/test/handsets"
+	"github.com/mmsrouter/mmsrouter/test/pdu"
+)
+
+// patience is how long a client waits for an answer, more than mm1.timeouts.answer of the lab, and lastTry after how long it gives a message up.
+const (
+	patience = 5 * time.Second
+	lastTry  = 40 * time.Second
+)
+
+// attempt is one try that did not bring an acceptance.
+type attempt struct {
+	began, ended time.Time
+	transaction  string
+	to           string // the service address
+	why          string
+}
+
+// traffic is clients that submit until told to stop, and try again as phones do.
+type traffic struct {
+	l      *lab
+	ledger handsets.Ledger
+	seq    atomic.Int64
+	stop   context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex
+	failed []attempt
+	won    map[string][]time.Time // by service address: when messages were accepted
+	mute   []string               // questions that the resolver did not answer
+}
+
+// start starts clients: per service address one that keeps its connection and one that makes a connection per message, both of which
+// never ask DNS again; and three that ask DNS for every message.
+func (l *lab) traffic() *traffic {
+	ctx, stop := context.WithCancel(context.Background())
+	x := &traffic{l: l, stop: stop, won: map[string][]time.Time{}}
+	for n := range l.routers {
+		for _, way := range []handsets.Way{handsets.Fast, {Name: "one shot", OneShot: true}} {
+			x.wg.Go(func() { x.client(ctx, service(n+1), way) })
+		}
+		x.wg.Go(func() { x.client(ctx, "", handsets.Way{Name: "asks DNS", OneShot: true}) })
+	}
+	l.t.Cleanup(func() { stop(); x.wg.Wait() })
+	return x
+}
+
+var sizes = []int{1000, 30_000, 300_000}
+
+// client submits one message after the other. Without an address it asks DNS before each try.
+func (x *traffic) client(ctx context.Context, address string, way handsets.Way) {
+	me := fmt.Sprintf("46%09d", x.seq.Add(1))
+	var h *handsets.Handset
+	at := ""
+	defer func() {
+		if h != nil {
+			h.Close()
+		}
+	}()
+	for ctx.Err() == nil {
+		n := x.seq.Add(1)
+		tid := fmt.Sprint("n", n)
+		body := pdu.SendReq(tid, sizes[int(n)%len(sizes)])
+		began := time.Now()
+		for {
+			to := address
+			if to == "" {
+				to = x.ask(tid)
+			}
+			if h == nil || at != to {
+				if h != nil {
+					h.Close()
+				}
+				h, at = x.handset(to, me), to
+			}
+			if x.try(h, tid, to, body, way, began) || time.Since(began) > lastTry {
+				break
+			}
+			h.Close()
+			pause(200 * time.Millisecond)
+		}
+		pause(20 * time.Millisecond)
+	}
+}
+
+func (x *traffic) handset(to, me string) *handsets.Handset {
+	return handsets.New(handsets.Options{Addr: to + ":80", Timeout: patience, Dial: x.l.clients.dial, Header: [][2]string{{"X-MSISDN", me}}})
+}
+
+// try posts a message; true: it has its final answer.
+func (x *traffic) try(h *handsets.Handset, tid, to string, body []byte, way handsets.Way, began time.Time) bool {
+	now := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	a, err := h.Post(ctx, body, way)
+	o, why := handsets.Judge(tid, a, err)
+	end := time.Now()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case o == handsets.Accepted:
+		x.won[to] = append(x.won[to], end)
+	default:
+		x.failed = append(x.failed, attempt{now, end, tid, to, string(o) + " " + why})
+		if end.Sub(began) <= lastTry {
+			return false
+		}
+	}
+	x.ledger.Note(tid, body, way, a, err, end.Sub(began))
+	return true
+}
+
+// ask asks the resolver until it answers; a question without an answer is noted.
+func (x *traffic) ask(tid string) string {
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		all, err := x.l.resolve(ctx)
+		cancel()
+		if err == nil {
+			return all[rand.IntN(len(all))]
+		}
+		x.mu.Lock()
+		x.mute = append(x.mute, fmt.Sprintf("%s at %s: %v", tid, x.l.since(time.Now()), err))
+		x.mu.Unlock()
+		pause(200 * time.Millisecond)
+	}
+}
+
+// pause is a client's own.
+func pause(d time.Duration) { <-time.After(d) }
+
+func (l *lab) since(t time.Time) time.Duration { return t.Sub(l.began).Round(10 * time.Millisecond) }
+
+// more waits until each service address has taken another n messages.
+func (x *traffic) more(n int) {
+	x.l.t.Helper()
+	from := time.Now()
+	await(x.l.t, 60*time.Second, fmt.Sprintf("another %d messages at each address", n), func() (bool, string) {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		for i := range x.l.routers {
+			if k := x.after(service(i+1), from); k < n {
+				return false, fmt.Sprintf("%d at %s", k, service(i+1))
+			}
+		}
+		return true, ""
+	})
+}
+
+// after counts acceptances at an address since then; x.mu is held.
+func (x *traffic) after(address string, since time.Time) int {
+	all := x.won[address]
+	i, _ := slices.BinarySearchFunc(all, since, func(a, b time.Time) int { return a.Compare(b) })
+	return len(all) - i
+}
+
+// failures gives the tries that failed and ended in a time.
+func (x *traffic) failures(from, to time.Time) (all []attempt) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, f := range x.failed {
+		if f.ended.After(from) && !f.ended.After(to) {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// gap is the longest time without an acceptance at an address between two moments.
+func (x *traffic) gap(address string, from, to time.Time) time.Duration {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	longest, last := time.Duration(0), from
+	for _, at := range x.won[address] {
+		if at.Before(from) || at.After(to) {
+			continue
+		}
+		longest, last = max(longest, at.Sub(last)), at
+	}
+	return max(longest, to.Sub(last))
+}
+
+// end stops the clients and holds the ledger against the stores: nobody's message failed for good, and nothing is lost or altered. It gives the
+// number of copies.
+func (x *traffic) end() int {
+	t := x.l.t
+	t.Helper()
+	x.stop()
+	x.wg.Wait()
+	b := x.ledger.Balance(x.l.records()...)
+	t.Logf("%v; %d tries failed, %d questions without an answer", b, len(x.failed), len(x.mute))
+	if b.Failed+b.Refused+b.Transient > 0 {
+		t.Errorf("messages failed for good: %v", b)
+	}
+	if f := b.Faults(); f != "" {
+		t.Error(f)
+	}
+	if b.Copies > len(x.failed) {
+		t.Errorf("%d copies, but only %d tries failed", b.Copies, len(x.failed))
+	}
+	if len(x.mute) > 0 {
+		t.Logf("without an answer from DNS: %s", strings.Join(x.mute[:min(len(x.mute), 10)], "; "))
+	}
+	return b.Copies
+}
+
+// only holds the tries that failed since a moment against what may fail: those to the named addresses, and none else. It gives how many
+// did.
+func (x *traffic) only(what string, since time.Time, addresses ...string) int {
+	t := x.l.t
+	t.Helper()
+	all := x.failures(since, time.Now())
+	var wrong []string
+	kinds := map[string]int{}
+	for _, f := range all {
+		kinds[kind(f.why)]++
+		if !slices.Contains(addresses, f.to) {
+			wrong = append(wrong, fmt.Sprintf("%s to %s, %s to %s: %s", f.transaction, f.to, x.l.since(f.began), x.l.since(f.ended), f.why))
+		}
+	}
+	t.Logf("%s: %d tries failed %v", what, len(all), kinds)
+	if len(wrong) > 0 {
+		t.Errorf("%s: %d tries failed that had no reason to:\n%s", what, len(wrong), strings.Join(wrong[:min(len(wrong), 12)], "\n"))
+	}
+	return len(all)
+}
+
+// kind is the end of an error's text, without the addresses in it.
+func kind(why string) string {
+	if i := strings.LastIndex(why, ": "); i >= 0 {
+		return why[i+2:]
+	}
+	return why
+}
