@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"image"
 	"image/png"
@@ -12,12 +14,15 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/mmsrouter/mmsrouter/admin"
 	"github.com/mmsrouter/mmsrouter/handset"
 	"github.com/mmsrouter/mmsrouter/mms"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/dispatcher"
@@ -41,12 +46,16 @@ type user struct {
 
 func newUser(t *testing.T, number string) *user {
 	t.Helper()
+	return newUserWith(t, number, nil)
+}
+
+func newUserWith(t *testing.T, number string, change func(*handset.Options)) *user {
+	t.Helper()
 	u := &user{t: t, number: number, stored: make(chan handset.Event, 100)}
 	dial := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, *u.mm1.Load())
 	}}
-	var err error
-	u.Phones, err = handset.New(handset.Options{Numbers: []string{number}, Dir: t.TempDir(), UDP: []string{"127.0.0.1:0"}, URL: "http://mms.example.net/",
+	o := handset.Options{Numbers: []string{number}, Dir: t.TempDir(), UDP: []string{"127.0.0.1:0"}, URL: "http://mms.example.net/",
 		Transport: dial, UserAgent: "Phone/1.0", Header: []string{"x-wap-profile: \"http://phones.example/1.xml\""},
 		Retry: handset.Retry{Timeout: patience, Attempts: 3, Pause: 20 * time.Millisecond, Schedule: []time.Duration{100 * time.Millisecond, time.Second}},
 		Observe: func(e handset.Event) {
@@ -56,8 +65,12 @@ func newUser(t *testing.T, number string) *user {
 			if e.Kind == handset.Stored {
 				u.stored <- e
 			}
-		}})
-	if err != nil {
+		}}
+	if change != nil {
+		change(&o)
+	}
+	var err error
+	if u.Phones, err = handset.New(o); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -221,4 +234,202 @@ func TestUnknownCode(t *testing.T) {
 			t.Errorf("%q from %s", text, e.From)
 		}
 	})
+}
+
+// TestLateAnswer: a provider says 202 and answers later, by the reply URL at the MM1 door, once.
+func TestLateAnswer(t *testing.T) {
+	asked := make(chan string, 10)
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.FormValue("reply_url")
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	t.Cleanup(provider.Close)
+	u := newUser(t, anna)
+	a := u.start("reply_url: http://mms.example.net/services")
+	enter(t, a, fmt.Sprintf("{name: slow, match: {codes: [\"7000\"]}, provider: {url: %q, format: http}}", provider.URL))
+	if _, err := u.say("7000", "hello"); err != nil {
+		t.Fatal(err)
+	}
+	reply := <-asked
+	if !strings.HasPrefix(reply, "http://mms.example.net/services/t-") {
+		t.Fatalf("reply URL %q", reply)
+	}
+	late := func(url string) int {
+		t.Helper()
+		url = strings.Replace(url, "mms.example.net", *u.mm1.Load(), 1)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader("Here it is."))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = "mms.example.net"
+		req.Header.Set("Content-Type", "text/plain")
+		req.Header.Set("X-Mmsrouter-Subject", "At last")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	for _, step := range []struct {
+		name, url string
+		want      int
+	}{{"a forged token", reply[:len(reply)-1] + "x", http.StatusNotFound}, {"the answer", reply, http.StatusAccepted}, {"once more", reply, http.StatusGone}} {
+		if got := late(step.url); got != step.want {
+			t.Errorf("%s: %d, want %d", step.name, got, step.want)
+		}
+	}
+	if e, text, _ := u.hears(); text != "Here it is." || e.Subject != "At last" {
+		t.Errorf("%q, %s", text, e)
+	}
+}
+
+// TestReportsToProviders: what becomes of a reply is told to its provider, and stands with service and price in the CDR.
+func TestReportsToProviders(t *testing.T) {
+	calls := make(chan dispatcher.Call, 10)
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var c dispatcher.Call
+		if err := json.NewDecoder(r.Body).Decode(&c); err != nil {
+			t.Error(err)
+		}
+		calls <- c
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"version": 1, "text": "Good morning.", "price": "SEK2.00"}`)
+	}))
+	t.Cleanup(provider.Close)
+	u := newUserWith(t, anna, func(o *handset.Options) { o.ReadReport = true })
+	a := u.start()
+	enter(t, a, fmt.Sprintf("{name: weather, match: {codes: [\"7000\"]}, provider: {url: %q, reports: true}}", provider.URL))
+	if _, err := u.say("7000", "hello"); err != nil {
+		t.Fatal(err)
+	}
+	e, text, _ := u.hears()
+	if text != "Good morning." {
+		t.Errorf("%q\n%s", text, a.log)
+	}
+	seen := map[string]string{}
+	for range 3 {
+		select {
+		case c := <-calls:
+			if c.Kind == "report" {
+				seen[c.Report.Kind] = c.Report.Status
+				if c.Report.Message != e.MessageID || c.Report.Recipient != anna || c.Session.Turn != 1 {
+					t.Errorf("%+v", c.Report)
+				}
+			}
+		case <-time.After(patience):
+			t.Fatalf("reports %v", seen)
+		}
+	}
+	if seen["delivery"] != "retrieved" || seen["read"] != "read" {
+		t.Errorf("reports %v", seen)
+	}
+	waitFor(t, func() error {
+		files, err := filepath.Glob(filepath.Join(a.Config().Node.Data, "cdr", "*.jsonl"))
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			if b, err := os.ReadFile(f); err != nil || bytes.Contains(b, []byte(`"service":"weather","price":"SEK2.00"`)) {
+				return err
+			}
+		}
+		return errors.New("no CDR with service and price")
+	})
+}
+
+// TestLoopGuard: services that write to each other's codes, and a handset that pretends to be one.
+func TestLoopGuard(t *testing.T) {
+	var asked atomic.Int32
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"version": 1, "text": "Hello.", "recipients": "all"}`)
+	}))
+	t.Cleanup(provider.Close)
+	u := newUser(t, anna)
+	a := u.start()
+	enter(t, a, fmt.Sprintf("{name: echo, match: {codes: [\"7000\"]}, provider: {url: %q}, reply: {recipients: all}}", provider.URL))
+	enter(t, a, fmt.Sprintf("{name: other, match: {codes: [\"7001\"]}, provider: {url: %q}, reply: {from: \"7000\", recipients: all}}", provider.URL))
+
+	// A mark that a handset writes does not count, for better or worse: its message is a turn like any other.
+	req := mms.SendReq{TransactionID: "marked", From: anna + "/TYPE=PLMN", To: []string{"7000/TYPE=PLMN", "7001/TYPE=PLMN"}}
+	mark, err := mms.ParseHeader(mms.MSendReq, dispatcher.MarkService, "echo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Extra = append(req.Extra, mark)
+	pdu, err := mms.Message(req.AppendHead(nil), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := u.SendPDU(t.Context(), anna, pdu); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, text, _ := u.hears(); text != "Hello." {
+			t.Errorf("%q", text)
+		}
+	}
+	if n := asked.Load(); n != 2 {
+		t.Errorf("providers were asked %d times, want 2: answers to all must not go to services", n)
+	}
+	if got := a.list(t); len(got) != 3 {
+		t.Errorf("%d messages, want the question and two answers: %+v", len(got), got)
+	}
+}
+
+func (a *appliance) list(t *testing.T) []admin.Message {
+	t.Helper()
+	list, err := a.api.Messages(t.Context(), admin.MessageFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// TestServicesReload: SIGHUP imports the catalogue again and takes over what may be reached; a faulty file changes nothing.
+func TestServicesReload(t *testing.T) {
+	u := newUser(t, anna)
+	file := filepath.Join(t.TempDir(), "services.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entry := "services: [{name: a, match: {codes: [\"7000\"]}, provider: {url: \"http://provider.example/%s\"}}]"
+	write(fmt.Sprintf(entry, "1"))
+	a := u.start(fmt.Sprintf("import: [%q]", file))
+	url := func() string {
+		t.Helper()
+		var list []dispatcher.Summary
+		if err := a.api.Do(t.Context(), http.MethodGet, "/api/v1/services", "", nil, &list); err != nil || len(list) != 1 {
+			t.Fatal(list, err)
+		}
+		return list[0].URL
+	}
+	write(fmt.Sprintf(entry, "2"))
+	if err := a.Reload(); err != nil || url() != "http://provider.example/2" {
+		t.Errorf("%v %s", err, url())
+	}
+	write("services: [{name: a}]")
+	if err := a.Reload(); err == nil || !strings.Contains(err.Error(), "mmsc.services.import") || url() != "http://provider.example/2" {
+		t.Errorf("%v %s", err, url())
+	}
+	write(fmt.Sprintf(entry, "3"))
+	text, err := os.ReadFile(a.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.write(t, strings.Replace(string(text), "codes: [\"70\"]", "codes: [\"80\"]", 1))
+	if err := a.Reload(); err != nil || url() != "http://provider.example/3" {
+		t.Errorf("%v %s", err, url())
+	}
+	for code, want := range map[string]bool{"7001": false, "8001": true} { // whether services answer for it
+		_, err := u.say(code, "hello")
+		if err == nil || strings.Contains(err.Error(), "no service takes this message") != want {
+			t.Errorf("%s: %v", code, err)
+		}
+	}
 }

@@ -237,7 +237,8 @@ func (s serving) Tell(ctx context.Context, r *store.Report) error {
 	} else {
 		status = store.Reported(r.Status)
 	}
-	return s.m.services.Tell(ctx, dispatcher.Report{Kind: r.Kind.String(), MessageID: s.m.messageID(r.Message), Recipient: r.About, Status: status, At: r.At})
+	return s.m.services.Tell(ctx, dispatcher.Report{Kind: r.Kind.String(), MessageID: s.m.messageID(r.Message), TransactionID: r.Submission,
+		Recipient: r.About, Status: status, At: r.At})
 }
 
 // readDeleted is the X-Mms-Read-Status of a message that was deleted without being read (OMA-MMS-ENC 7.3.38).

@@ -303,15 +303,21 @@ func (d *Dispatcher) poke() {
 type Report struct {
 	Kind      string // delivery or read
 	MessageID string // of the reply
-	Recipient string
-	Status    string // such as retrieved, expired, rejected, read, deleted
-	At        time.Time
+	// TransactionID is what the reply was submitted with: a phone can be faster than our note of the reply.
+	TransactionID string
+	Recipient     string
+	Status        string // such as retrieved, expired, rejected, read, deleted
+	At            time.Time
 }
 
 // Tell passes a report on to the provider whose answer the message was. One of any other message is nothing to it.
 func (d *Dispatcher) Tell(ctx context.Context, r Report) error {
 	var j job
-	err := d.db.QueryRowContext(ctx, `SELECT service, session_id, turn FROM svc_replies WHERE message_id = $1`, r.MessageID).Scan(&j.Service, &j.Session, &j.Turn)
+	into := []any{&j.Service, &j.Session, &j.Turn}
+	err := d.db.QueryRowContext(ctx, `SELECT service, session_id, turn FROM svc_replies WHERE message_id = $1`, r.MessageID).Scan(into...)
+	if errors.Is(err, sql.ErrNoRows) && len(r.TransactionID) >= jobIDSize {
+		err = d.db.QueryRowContext(ctx, `SELECT service, session_id, turn FROM svc_jobs WHERE id = $1 AND kind = 'turn'`, r.TransactionID[:jobIDSize]).Scan(into...)
+	}
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}

@@ -73,6 +73,9 @@ type job struct {
 	probe  bool  // it tries whether the breaker may be closed
 }
 
+// jobIDSize is the length of jobID's result, with which the transaction ids of a turn's messages begin.
+const jobIDSize = len("t-") + 32
+
 // jobID makes the key of a turn: the same message for the same code gives the same one.
 func jobID(message, code string) string {
 	sum := sha256.Sum256([]byte(message + "\x00" + code))

@@ -45,7 +45,8 @@ type Report struct {
 	At         time.Time // when what it tells happened
 	ExpiresAt  time.Time
 	Attempts   int
-	Marks      Marks // of the message
+	Marks      Marks  // of the message
+	Submission string // transaction id that the message was submitted with
 	leaseUntil int64
 }
 
@@ -77,14 +78,14 @@ func (s *Store) ClaimReports(ctx context.Context, limit int, lease time.Duration
 		if err != nil || n == 0 {
 			return err
 		}
-		return tx.rows(`SELECT p.id, p.kind, p.message_id, m.secret, p.address, p.about, p.status, p.detail, p.at, p.expires_at, p.attempts, m.marks
+		return tx.rows(`SELECT p.id, p.kind, p.message_id, m.secret, p.address, p.about, p.status, p.detail, p.at, p.expires_at, p.attempts, m.marks, m.transaction_id
 			FROM reports p JOIN messages m ON m.id = p.message_id WHERE p.due_at = $1 AND p.lease = $2 ORDER BY p.id`, []any{until, s.instance},
 			func(scan func(...any) error) error {
 				r := Report{leaseUntil: until}
 				var secret []byte
 				var at, expires int64
 				var marks string
-				if err := scan(&r.ID, &r.Kind, &r.Message.ID, &secret, &r.Address, &r.About, &r.Status, &r.Detail, &at, &expires, &r.Attempts, &marks); err != nil {
+				if err := scan(&r.ID, &r.Kind, &r.Message.ID, &secret, &r.Address, &r.About, &r.Status, &r.Detail, &at, &expires, &r.Attempts, &marks, &r.Submission); err != nil {
 					return err
 				}
 				if err := r.Marks.read(marks); err != nil {
