@@ -7,7 +7,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/mmsrouter/mmsrouter/proxy/replay"
 	"github.com/mmsrouter/mmsrouter/proxy/wire"
 	"github.com/mmsrouter/mmsrouter/router"
 )
@@ -169,7 +168,7 @@ func (x *exchange) settleConn(c *upConn, sent bool, phase Phase) {
 }
 
 // flushAt is how much of an upload is collected, while it keeps coming, before it is written on.
-const flushAt = replay.Large
+const flushAt = 1 << 20
 
 // send writes head and body while the body comes. Errors: errClient and errSuperseded (ours), errEarly, else
 // the MMSC's connection broke. x.begunLast says whether the write with the last octet had begun.

@@ -76,19 +76,23 @@ func (x *exchange) more(wait bool) error {
 		return x.broken
 	}
 	cl := x.cl
-	space, err := x.body.Space()
+	if !wait && cl.c.Drained() {
+		return wire.ErrWouldBlock // the last read told
+	}
+	room, err := x.room(wait)
 	if err != nil {
 		x.fail(err)
 		return x.broken
 	}
-	if !cl.req.Chunked {
-		space = space[:min(int64(len(space)), x.left)]
-	}
+	space := room[0]
 	var n int
 	if wait {
 		n, err = x.await(space)
 	} else {
-		n, err = cl.c.TryRead(space)
+		n, err = cl.c.TryReadInto(room)
+	}
+	if err != nil {
+		_ = x.body.Commit(0) // what was asked for goes back; nothing is added, so it can't fail
 	}
 	if err == wire.ErrWouldBlock {
 		return err
@@ -124,6 +128,31 @@ func (x *exchange) more(wait bool) error {
 		x.body.End()
 	}
 	return nil
+}
+
+// room gives space for the next octets of the upload: one piece where chunk framing must be taken off or octets are
+// awaited, else as much as a flush takes, since what is there already should cost one call.
+func (x *exchange) room(wait bool) ([][]byte, error) {
+	want := int64(1)
+	if !wait && !x.cl.req.Chunked {
+		want = min(x.left, flushAt)
+	}
+	room, err := x.body.Room(x.scratch[:0], want)
+	if err != nil {
+		return nil, err
+	}
+	x.scratch = room[:0]
+	if !x.cl.req.Chunked { // what is behind the upload is not read with it
+		left := x.left
+		for i := range room {
+			room[i] = room[i][:min(int64(len(room[i])), left)]
+			left -= int64(len(room[i]))
+		}
+		for len(room) > 1 && len(room[len(room)-1]) == 0 {
+			room = room[:len(room)-1]
+		}
+	}
+	return room, nil
 }
 
 // rateGrace is how long an upload may be slower than timeouts.min_rate.

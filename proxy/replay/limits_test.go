@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/cespare/xxhash/v2"
+	"github.com/zeebo/xxh3"
 
 	"github.com/mmsrouter/mmsrouter/proxy/replay"
 )
@@ -40,7 +40,7 @@ func TestTooLarge(t *testing.T) {
 			if err := b.Commit(1); !errors.Is(err, replay.ErrTooLarge) {
 				t.Fatal(err)
 			}
-			if b.Size() != int64(c.limit) || b.Digest() != xxhash.Sum64(want) {
+			if b.Size() != int64(c.limit) || b.Digest() != xxh3.Hash(want) {
 				t.Fatalf("the body has changed: %d octets", b.Size())
 			}
 			check(t, &b, want, 0)
@@ -175,7 +175,7 @@ func TestFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if check(t, &b, want, 0); b.Digest() != xxhash.Sum64(want) || s.Spilled() != 0 {
+		if check(t, &b, want, 0); b.Digest() != xxh3.Hash(want) || s.Spilled() != 0 {
 			t.Fatal("the body has changed")
 		}
 	})

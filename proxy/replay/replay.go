@@ -14,7 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/cespare/xxhash/v2"
+	"github.com/zeebo/xxh3"
 )
 
 // Buffer sizes. A message in flight begins with a Large buffer that holds its head and first octets; one that
@@ -106,20 +106,25 @@ type Body struct {
 	tail   int64    // offset in the body of the scratch chunk's first octet
 	scrap  []byte   // scratch chunk once there is a file
 	limit  int64
-	hash   xxhash.Digest
+	hash   *xxh3.Hasher // made by the first Init that wants a digest, and kept
 	hashed bool
 	end    bool
 	lent   bool // the first chunk belongs to the caller
-	first  [4][]byte
+	open   int  // the chunk that the next octets go to
 }
 
-// Init begins a body. limit is the most octets that it may have; digest asks for a digest of them.
+// Init begins a body. limit is the most octets that it may have; digest asks for a digest of them. A body that has
+// been freed may begin again, and keeps its list of chunks and its hash.
 func (b *Body) Init(s *Store, limit int64, digest bool) {
-	*b = Body{s: s, limit: limit, hashed: digest}
-	b.chunks = b.first[:0]
-	if digest {
-		b.hash.Reset()
+	chunks, hash := b.chunks[:0], b.hash
+	*b = Body{s: s, limit: limit, hashed: digest, chunks: chunks, hash: hash}
+	if !digest {
+		return
 	}
+	if b.hash == nil {
+		b.hash = xxh3.New()
+	}
+	b.hash.Reset()
 }
 
 // ErrTooLarge says that the upload is longer than its limit.
@@ -130,6 +135,7 @@ var ErrTooLarge = errors.New("message is larger than the limit")
 func (b *Body) Adopt(buf []byte, from, end int) error {
 	b.chunks = append(b.chunks, buf[from:from:cap(buf)])
 	b.lent = true
+	b.open = len(b.chunks) - 1
 	return b.Commit(end - from)
 }
 
@@ -139,12 +145,14 @@ func (b *Body) Space() ([]byte, error) {
 	if b.file != nil {
 		return b.scrap[:cap(b.scrap)], nil
 	}
+	b.trim()
 	if n := len(b.chunks); n > 0 {
 		if last := b.chunks[n-1]; len(last) < cap(last) {
+			b.open = n - 1
 			return last[len(last):cap(last)], nil
 		}
 	}
-	if b.mem+Large > b.s.opt.Message && b.mem > 0 || b.s.used.Load()+Large > b.s.opt.Total && len(b.chunks) > 0 {
+	if !b.fits(b.mem) {
 		f, err := tempFile(b.s.opt.Dir)
 		if err != nil {
 			return nil, fmt.Errorf("keep upload: %w", err)
@@ -154,36 +162,85 @@ func (b *Body) Space() ([]byte, error) {
 		b.s.spilled.Add(1)
 		return b.scrap[:cap(b.scrap)], nil
 	}
-	b.chunks = append(b.chunks, b.s.Get()[:0])
-	return b.chunks[len(b.chunks)-1][:Large], nil
+	b.open = len(b.chunks)
+	return b.grow(), nil
 }
 
-// Commit says that n octets were put at the start of the last Space. After an error the body is what it was before.
+// fits says whether another chunk behind the first held octets may be in memory.
+func (b *Body) fits(held int64) bool {
+	return (held+Large <= b.s.opt.Message || held == 0) && (b.s.used.Load()+Large <= b.s.opt.Total || len(b.chunks) == 0)
+}
+
+// grow adds a chunk and gives all of it.
+func (b *Body) grow() []byte {
+	b.chunks = append(b.chunks, b.s.Get()[:0])
+	return b.chunks[len(b.chunks)-1][:Large]
+}
+
+// pieces is the most that Room gives: together a megabyte.
+const pieces = 16
+
+// Room is Space in several pieces, so that one call of the system fills them: for want octets, as far as memory and
+// the list allow. Read into them in order, then Commit; what stayed empty goes back.
+func (b *Body) Room(dst [][]byte, want int64) ([][]byte, error) {
+	p, err := b.Space()
+	if err != nil {
+		return dst, err
+	}
+	dst = append(dst, p)
+	if b.file != nil {
+		return dst, nil
+	}
+	for room := int64(len(p)); room < want && len(dst) < pieces && b.fits(b.mem+room); room += Large {
+		dst = append(dst, b.grow())
+	}
+	return dst, nil
+}
+
+// Commit says that n octets were put at the start of the last Space or Room. After an error the body is what it was
+// before.
 func (b *Body) Commit(n int) error {
+	defer b.trim()
 	if b.size+int64(n) > b.limit {
 		b.forget()
 		return ErrTooLarge
 	}
-	var p []byte
 	if b.file != nil {
-		p = b.scrap[:n]
+		p := b.scrap[:n]
 		if _, err := b.file.WriteAt(p, b.size-b.mem); err != nil {
 			b.forget()
 			return fmt.Errorf("keep upload: %w", err)
 		}
 		b.scrap, b.tail = p, b.size
-	} else {
-		i := len(b.chunks) - 1
-		c := b.chunks[i]
-		b.chunks[i] = c[:len(c)+n]
-		p = b.chunks[i][len(c):]
-		b.mem += int64(n)
+		b.took(p)
+		return nil
 	}
-	b.size += int64(n)
+	for i := b.open; n > 0; i++ {
+		c := b.chunks[i]
+		p := c[len(c):min(cap(c), len(c)+n)]
+		b.chunks[i] = c[:len(c)+len(p)]
+		b.mem += int64(len(p))
+		b.took(p)
+		n -= len(p)
+	}
+	return nil
+}
+
+// took counts octets that are in the body now.
+func (b *Body) took(p []byte) {
+	b.size += int64(len(p))
 	if b.hashed {
 		_, _ = b.hash.Write(p) // a hash never fails to take octets
 	}
-	return nil
+}
+
+// trim gives back the chunks of a Room that stayed empty.
+func (b *Body) trim() {
+	for n := len(b.chunks); n > b.open+1 && len(b.chunks[n-1]) == 0; n-- {
+		b.s.Put(b.chunks[n-1][:Large])
+		b.chunks[n-1] = nil
+		b.chunks = b.chunks[:n-1]
+	}
 }
 
 // forget leaves it to the file what the scratch chunk held, which has been written over.
@@ -206,7 +263,7 @@ func (b *Body) Digest() uint64 {
 
 // Slices appends to dst what memory holds from offset on, and says up to which offset that goes. If it
 // gets no further than offset, the octets are in the file: use ReadAt. The slices are valid until the next
-// Space or Free.
+// Space, Room or Free.
 func (b *Body) Slices(dst [][]byte, offset int64) ([][]byte, int64) {
 	at := int64(0)
 	for _, c := range b.chunks {

@@ -8,7 +8,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/cespare/xxhash/v2"
+	"github.com/zeebo/xxh3"
 
 	"github.com/mmsrouter/mmsrouter/proxy/replay"
 )
@@ -116,7 +116,7 @@ func TestEveryOffset(t *testing.T) {
 			if (s.Spilled() == 1) != c.spills || b.Size() != int64(c.size) || !b.Whole() {
 				t.Fatalf("spilled %d, size %d, whole %v", s.Spilled(), b.Size(), b.Whole())
 			}
-			if got := xxhash.Sum64(want); b.Digest() != got {
+			if got := xxh3.Hash(want); b.Digest() != got {
 				t.Fatalf("digest %x, want %x", b.Digest(), got)
 			}
 			var dst [][]byte
@@ -170,15 +170,31 @@ func TestRandomCommits(t *testing.T) {
 		}
 		var readers [4]int64 // each an attempt that has got so far
 		for range 60 {
-			space, err := b.Space()
-			if err != nil || len(space) == 0 {
-				t.Fatalf("Space of %d octets, %v", len(space), err)
+			var room [][]byte
+			var err error
+			if rnd.IntN(2) == 0 {
+				room, err = b.Room(nil, rnd.Int64N(300*kib))
+			} else {
+				var space []byte
+				space, err = b.Space()
+				room = append(room, space)
+			}
+			size := 0
+			for _, p := range room {
+				if size += len(p); len(p) == 0 {
+					t.Fatalf("seed %d: an empty piece", seed)
+				}
+			}
+			if err != nil || size == 0 {
+				t.Fatalf("room for %d octets, %v", size, err)
 			}
 			if rnd.IntN(4) == 0 {
 				continue // nothing came
 			}
-			p := noise(rnd, rnd.IntN(min(len(space), []int{1, 100, 1 << 20}[rnd.IntN(3)])+1))
-			copy(space, p)
+			p := noise(rnd, rnd.IntN(min(size, []int{1, 100, 1 << 20}[rnd.IntN(3)])+1))
+			for rest := p; len(rest) > 0; room = room[1:] {
+				rest = rest[copy(room[0], rest):]
+			}
 			if err := b.Commit(len(p)); err != nil {
 				t.Fatal(err)
 			}
@@ -202,7 +218,7 @@ func TestRandomCommits(t *testing.T) {
 				check(t, &b, want, off)
 			}
 		}
-		if d := b.Digest(); seed%2 == 0 && d != xxhash.Sum64(want) || seed%2 == 1 && d != 0 {
+		if d := b.Digest(); seed%2 == 0 && d != xxh3.Hash(want) || seed%2 == 1 && d != 0 {
 			t.Fatalf("seed %d: digest %x", seed, d)
 		}
 		kept := bytes.Clone(first)
@@ -214,6 +230,54 @@ func TestRandomCommits(t *testing.T) {
 		if !bytes.Equal(first, kept) {
 			t.Fatalf("seed %d: Free has touched the adopted buffer", seed)
 		}
+	}
+}
+
+// TestRoom asks for many pieces of which few are used: the others go back, also where the next asks without a Commit.
+func TestRoom(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		message, total int64
+		want           int64
+		pieces         int
+	}{
+		{"one octet", 1 << 20, 8 << 20, 1, 1},
+		{"one chunk", 1 << 20, 8 << 20, replay.Large, 1},
+		{"one octet more", 1 << 20, 8 << 20, replay.Large + 1, 2},
+		{"more than a call takes", 8 << 20, 8 << 20, 8 << 20, 16},
+		{"no more than a message may hold", 3 * replay.Large, 8 << 20, 1 << 20, 3},
+		{"no more than all may hold", 1 << 20, 2 * replay.Large, 1 << 20, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := store(t, c.message, c.total)
+			var b replay.Body
+			b.Init(s, 1<<30, true)
+			for range 2 {
+				room, err := b.Room(nil, c.want)
+				if err != nil || len(room) != c.pieces || s.Used() != int64(c.pieces*replay.Large) {
+					t.Fatalf("%d pieces, %d octets in use, %v; want %d pieces", len(room), s.Used(), err, c.pieces)
+				}
+			}
+			if err := b.Commit(0); err != nil || b.Size() != 0 || s.Used() != replay.Large {
+				t.Fatalf("nothing came: size %d, %d octets in use, %v", b.Size(), s.Used(), err)
+			}
+			room, err := b.Room(nil, c.want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := bytes.Repeat([]byte("o"), min(replay.Large+1, len(room)*replay.Large))
+			for i, p := range room {
+				copy(p, want[min(i*replay.Large, len(want)):])
+			}
+			if err := b.Commit(len(want)); err != nil || s.Used() != int64((len(want)+replay.Large-1)/replay.Large*replay.Large) {
+				t.Fatalf("%d octets came: %d octets in use, %v", len(want), s.Used(), err)
+			}
+			check(t, &b, want, 0)
+			b.Free()
+			if s.Used() != 0 {
+				t.Fatalf("%d octets are still in use", s.Used())
+			}
+		})
 	}
 }
 

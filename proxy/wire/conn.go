@@ -34,9 +34,11 @@ type Conn struct {
 	ahead bool // one holds an octet of data that Quiet came upon (TLS)
 	octet [1]byte
 	by    time.Time // the read deadline that ReadBy has set
+	short bool      // the last read left room: nothing was behind it
 
 	readWait, poolWait, writeWait func(fd uintptr) bool
 	readNow, writeNow, look       func(fd uintptr)
+	scatterNow                    func(fd uintptr)
 }
 
 // NewConn wraps a connection.
@@ -47,6 +49,7 @@ func NewConn(nc net.Conn) *Conn {
 	}
 	c.readNow = func(fd uintptr) { c.recv(fd) }
 	c.readWait = c.recv
+	c.scatterNow = c.scatter
 	c.writeNow = func(fd uintptr) { c.send(fd) }
 	c.writeWait = c.send
 	c.poolWait = c.recvPooled
@@ -68,7 +71,17 @@ func descriptor(nc net.Conn) (syscall.Conn, bool) {
 func (c *Conn) recv(fd uintptr) bool {
 	for {
 		if c.n, c.errno = read(fd, c.p); c.errno != syscall.EINTR {
+			c.short = c.n < len(c.p)
 			return c.errno != syscall.EAGAIN
+		}
+	}
+}
+
+// scatter is one read into iov.
+func (c *Conn) scatter(fd uintptr) {
+	for {
+		if c.n, c.errno = c.iov.read(fd); c.errno != syscall.EINTR {
+			return
 		}
 	}
 }
@@ -117,6 +130,26 @@ func (c *Conn) TryRead(p []byte) (int, error) {
 	c.p = nil
 	return c.outcome(err)
 }
+
+// TryReadInto is TryRead into several buffers, from the first on.
+func (c *Conn) TryReadInto(bufs [][]byte) (int, error) {
+	if len(bufs) == 1 || c.raw == nil {
+		return c.TryRead(bufs[0])
+	}
+	room := 0
+	for _, b := range bufs {
+		room += len(b)
+	}
+	c.iov.load(bufs)
+	err := c.raw.Control(c.scatterNow)
+	c.iov.clear()
+	c.short = c.n < room
+	return c.outcome(err)
+}
+
+// Drained says that the last read left room in its buffer, so that nothing was behind it: another try would most
+// likely find nothing. Unknown on TLS: false.
+func (c *Conn) Drained() bool { return c.raw != nil && c.short }
 
 // Read waits for octets until the read deadline of NC.
 func (c *Conn) Read(p []byte) (int, error) {
@@ -199,7 +232,7 @@ func (c *Conn) Write(bufs *net.Buffers, patience time.Duration) (n int64, err er
 		return c.writeRecords(bufs, patience)
 	}
 	for len(*bufs) > 0 {
-		c.iov.load(bufs)
+		c.iov.load(*bufs)
 		c.n, c.errno = 0, 0
 		err = c.raw.Control(c.writeNow)
 		if err == nil && c.errno == syscall.EAGAIN && c.n == 0 {

@@ -86,6 +86,38 @@ func reset(t *testing.T, nc net.Conn) {
 	}
 }
 
+func TestTryReadInto(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			c, far := pair(t, network)
+			a, b := make([]byte, 3), make([]byte, 3)
+			if n, err := c.TryReadInto([][]byte{a, b}); n != 0 || err != wire.ErrWouldBlock {
+				t.Fatalf("nothing there: %d %v", n, err)
+			}
+			send(t, far, "abcdefgh")
+			readable(t, c.NC)
+			if n, err := c.TryReadInto([][]byte{a, b}); n != 6 || err != nil || string(a)+string(b) != "abcdef" || c.Drained() {
+				t.Fatalf("%d %v: %q %q, drained %v", n, err, a, b, c.Drained())
+			}
+			if n, err := c.TryReadInto([][]byte{a, b}); n != 2 || err != nil || string(a[:2]) != "gh" || !c.Drained() {
+				t.Fatalf("the rest: %d %v: %q, drained %v", n, err, a[:2], c.Drained())
+			}
+			send(t, far, "ijk")
+			readable(t, c.NC)
+			if n, err := c.TryReadInto([][]byte{a}); n != 3 || err != nil || string(a) != "ijk" || c.Drained() {
+				t.Fatalf("a single buffer: %d %v: %q, drained %v", n, err, a, c.Drained())
+			}
+			if err := far.Close(); err != nil {
+				t.Fatal(err)
+			}
+			readable(t, c.NC)
+			if n, err := c.TryReadInto([][]byte{a, b}); n != 0 || err != io.EOF {
+				t.Fatalf("at the end: %d %v", n, err)
+			}
+		})
+	}
+}
+
 func TestTryRead(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {

@@ -6,13 +6,14 @@ import (
 	"unsafe"
 )
 
-// read, peek and vector.write are the system calls on a non-blocking socket, without a word to the scheduler.
+// read, peek, vector.read and vector.write are the system calls on a non-blocking socket, without a word to the
+// scheduler. recvfrom skips what read does for files: position, access, notification.
 
 func read(fd uintptr, p []byte) (int, syscall.Errno) {
 	if len(p) == 0 {
 		return 0, syscall.EINVAL // an empty read would look like the end
 	}
-	n, _, e := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+	n, _, e := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), 0, 0, 0)
 	return int(n), e
 }
 
@@ -25,7 +26,7 @@ func peek(fd uintptr, p *byte) (int, syscall.Errno) {
 	}
 }
 
-// vector is a short gather list.
+// vector is a short list of buffers, to gather from or to scatter into.
 type vector struct {
 	v    [24]syscall.Iovec
 	from int
@@ -33,9 +34,9 @@ type vector struct {
 }
 
 // load takes the first buffers that are not empty.
-func (v *vector) load(bufs *net.Buffers) {
+func (v *vector) load(bufs net.Buffers) {
 	v.from, v.n = 0, 0
-	for _, b := range *bufs {
+	for _, b := range bufs {
 		if v.n == len(v.v) {
 			return
 		}
@@ -45,6 +46,15 @@ func (v *vector) load(bufs *net.Buffers) {
 			v.n++
 		}
 	}
+}
+
+// read fills the buffers from the first on.
+func (v *vector) read(fd uintptr) (int, syscall.Errno) {
+	if v.empty() {
+		return 0, syscall.EINVAL // an empty read would look like the end
+	}
+	n, _, e := syscall.RawSyscall(syscall.SYS_READV, fd, uintptr(unsafe.Pointer(&v.v[v.from])), uintptr(v.n-v.from))
+	return int(n), e
 }
 
 func (v *vector) write(fd uintptr) (int, syscall.Errno) {

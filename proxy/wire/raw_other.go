@@ -30,13 +30,21 @@ func peek(fd uintptr, p *byte) (int, syscall.Errno) {
 // vector writes one buffer after the other where there is no gathering write without the runtime.
 type vector struct{ bufs [][]byte }
 
-func (v *vector) load(bufs *net.Buffers) {
+func (v *vector) load(bufs net.Buffers) {
 	v.bufs = v.bufs[:0]
-	for _, b := range *bufs {
+	for _, b := range bufs {
 		if len(b) > 0 {
 			v.bufs = append(v.bufs, b)
 		}
 	}
+}
+
+// read fills the first buffer alone.
+func (v *vector) read(fd uintptr) (int, syscall.Errno) {
+	if v.empty() {
+		return 0, syscall.EINVAL // an empty read would look like the end
+	}
+	return read(fd, v.bufs[0])
 }
 
 func (v *vector) write(fd uintptr) (int, syscall.Errno) {
