@@ -88,6 +88,7 @@ takes over when all others are down.`,
 func commands() []*cobra.Command {
 	return []*cobra.Command{
 		serveCommand(), checkCommand(), statusCommand(), drainCommand(), undrainCommand(), explainCommand(),
-		fateCommand(), sendCommand(), phoneCommand(), decodeCommand(), encodeCommand(), messagesCommand(), servicesCommand(), takeoverCommand(), versionCommand(),
+		fateCommand(), sendCommand(), phoneCommand(), decodeCommand(), encodeCommand(), messagesCommand(), servicesCommand(), takeoverCommand(),
+		drillCommand(), versionCommand(),
 	}
 }
