@@ -48,15 +48,16 @@ type MMSC struct {
 	addr   string
 	ledger *os.File
 	http   *http.Server
+	// running is closed when Run has begun.
+	running chan struct{}
 
-	mu      sync.Mutex
-	ln      *door // nil: refusing
-	now     Behaviour
-	well    chan struct{} // closed when a black hole ends
-	conns   map[net.Conn]struct{}
-	running bool
-	ended   bool
-	wg      sync.WaitGroup
+	mu    sync.Mutex
+	ln    *door // nil: refusing
+	now   Behaviour
+	well  chan struct{} // closed when a black hole ends
+	conns map[net.Conn]struct{}
+	ended bool
+	wg    sync.WaitGroup
 }
 
 type connKey struct{}
@@ -70,7 +71,7 @@ func New(o Options) (*MMSC, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fake MMSC: %w", err)
 	}
-	m := &MMSC{o: o, ledger: f, conns: map[net.Conn]struct{}{}, well: make(chan struct{})}
+	m := &MMSC{o: o, ledger: f, conns: map[net.Conn]struct{}{}, well: make(chan struct{}), running: make(chan struct{})}
 	close(m.well)
 	m.http = &http.Server{Handler: http.HandlerFunc(m.serve), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
@@ -89,9 +90,9 @@ func (m *MMSC) Addr() string { return m.addr }
 // Run serves until ctx ends.
 func (m *MMSC) Run(ctx context.Context) error {
 	m.mu.Lock()
-	m.running = true
 	m.accept()
 	m.mu.Unlock()
+	close(m.running)
 	<-ctx.Done()
 	m.mu.Lock()
 	m.ended = true
@@ -102,12 +103,9 @@ func (m *MMSC) Run(ctx context.Context) error {
 	return m.ledger.Close()
 }
 
-// accept serves the listener, once Run is called; the lock is held.
+// accept serves the listener; the lock is held.
 func (m *MMSC) accept() {
 	ln := m.ln
-	if ln == nil || !m.running {
-		return
-	}
 	m.wg.Go(func() {
 		_ = m.http.Serve(ln) // it ends when the listener is closed
 	})
@@ -155,8 +153,9 @@ func (m *MMSC) track(c net.Conn, s http.ConnState) {
 	}
 }
 
-// Break begins a behaviour, ending the one before; it is in effect when Break returns.
+// Break begins a behaviour, ending the one before; it is in effect when Break returns. It waits for Run to have begun.
 func (m *MMSC) Break(b Behaviour) error {
+	<-m.running
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ended {
