@@ -36,6 +36,9 @@ func (c *Config) checkFiles() error {
 			}
 		}
 	}
+	if _, err := c.MMSC.Services.Services(); err != nil && c.MMSC.Services.Enabled {
+		errs = append(errs, fmt.Errorf("mmsc.services.%w", err))
+	}
 	return errors.Join(errs...)
 }
 

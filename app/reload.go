@@ -68,6 +68,11 @@ func (a *App) swap() error {
 	if _, err := healthcheck.New(healthcheck.Options{Config: c.Detection, Targets: set.watched, Board: a.board}); err != nil {
 		return err
 	}
+	if a.services != nil {
+		if err := a.services.try(&c); err != nil {
+			return err
+		}
+	}
 	// The proxy may fail (a port, a certificate), so it comes first; until the Board has changed it must know
 	// the MMSCs of both configurations.
 	if err := a.mm1.Reload(c.frontDoor(), union(set.upstreams, a.upstreams(old))); err != nil {

@@ -73,14 +73,25 @@ func (s *services) Submit(ctx context.Context, pdu []byte) (string, error) {
 // reloadTime bounds how long a reload waits for the catalogue.
 const reloadTime = 10 * time.Second
 
-// reload takes over a configuration that has been checked; what can still fail, the import of services, comes first.
+// try says whether reload would take a configuration; it changes nothing.
+func (s *services) try(c *Config) error {
+	ctx, cancel := context.WithTimeout(context.Background(), reloadTime)
+	defer cancel()
+	guard, err := outgoing.New(outgoing.Options{Config: c.MMSC.Outgoing})
+	if err == nil {
+		err = s.Dispatcher.Try(ctx, c.MMSC.Services, guard)
+	}
+	if err != nil {
+		return fmt.Errorf("mmsc.services.%w", err)
+	}
+	return nil
+}
+
+// reload takes over a configuration that try has passed.
 func (s *services) reload(c *Config) error {
 	ctx, cancel := context.WithTimeout(context.Background(), reloadTime)
 	defer cancel()
-	if err := s.Dispatcher.Reload(ctx, c.MMSC.Services); err != nil {
-		return fmt.Errorf("mmsc.services.%w", err)
-	}
-	return errors.Join(s.guard.Reload(c.MMSC.Outgoing), s.platform.Reload(c.MMSC.Platform))
+	return errors.Join(s.guard.Reload(c.MMSC.Outgoing), s.platform.Reload(c.MMSC.Platform), s.Dispatcher.Reload(ctx, c.MMSC.Services))
 }
 
 // late says whether a path is one where providers bring late answers: below that of mmsc.services.reply_url.

@@ -40,6 +40,8 @@ type user struct {
 	number string
 	mm1    atomic.Pointer[string] // where the router is
 	stored chan handset.Event
+	more   string // of the configuration
+	mmsc   string // more of the section mmsc
 	mu     sync.Mutex
 	events []handset.Event
 }
@@ -94,12 +96,12 @@ func newUserWith(t *testing.T, number string, change func(*handset.Options)) *us
 // start starts a router whose embedded MMSC serves the user; services are further lines of mmsc.services.
 func (u *user) start(services ...string) *appliance {
 	u.t.Helper()
-	top := []string{"mmsc:", "  enabled: true", "  delivery: {retry_first: 50ms, retry_max: 200ms, jitter: 0}", "  services:", "    enabled: true", `    codes: ["70"]`}
+	top := []string{"mmsc:", "  enabled: true", "  delivery: {retry_first: 50ms, retry_max: 200ms, jitter: 0}", u.mmsc, "  services:", "    enabled: true", `    codes: ["70"]`}
 	for _, l := range services {
 		top = append(top, "    "+l)
 	}
 	top = append(top, `  outgoing: {allow: ["127.0.0.1"]}`, fmt.Sprintf("push: {carriers: [{name: udp, type: udp, udp: {hosts: {%q: %q}}}], routes: [{prefix: \"+46\", carriers: [udp]}]}", u.number, u.UDPAddr(0)))
-	a := start(u.t, strings.Join(top, "\n")+"\n")
+	a := start(u.t, strings.Join(top, "\n")+"\n"+u.more)
 	u.mm1.Store(&a.Listening()["mm1.listen"][0])
 	return a
 }
@@ -431,5 +433,32 @@ func TestServicesReload(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), "no service takes this message") != want {
 			t.Errorf("%s: %v", code, err)
 		}
+	}
+}
+
+// TestServicesBesideMMSCs: a router in front of MMSCs sends what is for services to its embedded MMSC by a rule; handsets fetch the
+// answers through the same front door.
+func TestServicesBesideMMSCs(t *testing.T) {
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "Hello "+r.FormValue("sender"))
+	}))
+	t.Cleanup(provider.Close)
+	m := newMMSC(t)
+	u := newUser(t, anna)
+	u.more = mmscs("", m) + `routing:
+  rules: [{name: services, recipient: ["70"], pdu: [m-send-req], to: [local]}]
+  owners: [{path: "^/services/", mmsc: local}]
+`
+	u.mmsc = "  url: http://mms.example.net/services"
+	a := u.start()
+	enter(t, a, fmt.Sprintf("{name: hello, match: {codes: [\"7000\"]}, provider: {url: %q, format: http}}", provider.URL))
+	if _, err := u.say("7000", "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if e, text, _ := u.hears(); text != "Hello "+anna || e.From != "7000/TYPE=PLMN" {
+		t.Errorf("%q from %s", text, e.From)
+	}
+	if _, err := u.say("+46701740606", "hello"); err != nil || m.count() == 0 || len(a.list(t)) != 2 {
+		t.Errorf("%v: the embedded MMSC has %d messages, want question and answer alone", err, len(a.list(t)))
 	}
 }

@@ -35,7 +35,7 @@ type Request struct {
 	Query      string
 	Subscriber string   // identity, if one is known
 	Sender     string   // E.164 with +, else ""
-	Recipients []string // E.164 with +, those that were read
+	Recipients []string // numbers as they stand, those that were read
 	Location   string   // X-Mms-Content-Location inside the PDU
 	MessageID  string   // Message-ID inside the PDU
 	Learned    string   // the MMSC that earlier traffic taught for this key, else ""

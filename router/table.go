@@ -33,7 +33,7 @@ type Config struct {
 type RuleConfig struct {
 	Name      string   `yaml:"name"`      // shown by explain
 	Sender    []string `yaml:"sender"`    // E.164 prefixes such as +46
-	Recipient []string `yaml:"recipient"` // E.164 prefixes; one recipient that matches is enough
+	Recipient []string `yaml:"recipient"` // E.164 prefixes, or beginnings of service codes such as 70; one recipient that matches is enough
 	PDU       []string `yaml:"pdu"`       // such as m-send-req; get for a retrieval
 	Path      string   `yaml:"path"`      // regular expression on the path
 	To        []string `yaml:"to"`        // names of MMSCs; local is the embedded one
@@ -120,7 +120,7 @@ func Compile(c Config, names []string) (*Table, error) {
 		}
 		checkBalance(bad, key+".balance", r.Balance)
 		checkPrefixes(bad, key+".sender", r.Sender)
-		checkPrefixes(bad, key+".recipient", r.Recipient)
+		checkRecipients(bad, key+".recipient", r.Recipient)
 		out := rule{name: r.Name, sender: r.Sender, recipient: r.Recipient, path: expr(key+".path", r.Path), to: r.To, balance: r.Balance}
 		if len(r.PDU) > 0 {
 			out.pdu = map[string]bool{}
@@ -166,6 +166,19 @@ func checkPrefixes(bad func(string, ...any), key string, prefixes []string) {
 		if len(p) < 2 || p[0] != '+' || strings.Trim(p[1:], "0123456789") != "" {
 			bad("%s: %q: want an E.164 prefix such as +46", key, p)
 		}
+	}
+}
+
+// checkRecipients takes codes too: numbers as subscribers write them that no plan knows. A leading zero is a national number's,
+// which arrives in other forms as well.
+func checkRecipients(bad func(string, ...any), key string, prefixes []string) {
+	for _, p := range prefixes {
+		if p != "" && p[0] >= '1' && p[0] <= '9' && strings.Trim(p, "0123456789") == "" {
+			continue
+		}
+		checkPrefixes(func(_ string, args ...any) {
+			bad("%s: %q: want an E.164 prefix such as +46, or the beginning of a service code such as 70", args...)
+		}, key, []string{p})
 	}
 }
 

@@ -27,7 +27,7 @@ func TestCompileErrors(t *testing.T) {
 		{"sender with a letter", rule(router.RuleConfig{To: to, Sender: []string{"+46a"}}), `routing.rules[1].sender: "+46a": want an E.164 prefix such as +46`},
 		{"sender of a plus", rule(router.RuleConfig{To: to, Sender: []string{"+"}}), `routing.rules[1].sender: "+": want an E.164 prefix such as +46`},
 		{"empty sender", rule(router.RuleConfig{To: to, Sender: []string{""}}), `routing.rules[1].sender: "": want an E.164 prefix such as +46`},
-		{"recipient", rule(router.RuleConfig{To: to, Recipient: []string{"+46", "0046"}}), `routing.rules[1].recipient: "0046": want an E.164 prefix such as +46`},
+		{"recipient", rule(router.RuleConfig{To: to, Recipient: []string{"+46", "0046"}}), `routing.rules[1].recipient: "0046": want an E.164 prefix such as +46, or the beginning of a service code such as 70`},
 		{"PDU", rule(router.RuleConfig{To: to, PDU: []string{"m-send"}}), `routing.rules[1].pdu: "m-send" is not a PDU: want a name such as m-send-req, or get, or unknown`},
 		{"path", rule(router.RuleConfig{To: to, Path: "("}), "routing.rules[1].path: error parsing regexp: missing closing ): `(`"},
 		{"owner of nothing", owner(router.OwnerConfig{MMSC: "a"}), `routing.owners[0]: give at least one of host, path, query`},

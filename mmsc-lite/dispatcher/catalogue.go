@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -121,14 +122,8 @@ func (c *catalogue) write(ctx context.Context, how change, list ...Service) erro
 		if err := c.db.lock(ctx, tx, "catalogue"); err != nil {
 			return err
 		}
-		there, err := services(ctx, tx)
-		if err != nil {
+		if err := c.enterAll(ctx, tx, how, list); err != nil {
 			return err
-		}
-		for i := range list {
-			if there, err = c.enter(ctx, tx, how, &list[i], there); err != nil {
-				return err
-			}
 		}
 		return raise(ctx, tx)
 	})
@@ -136,6 +131,28 @@ func (c *catalogue) write(ctx context.Context, how change, list ...Service) erro
 		return err
 	}
 	return c.refresh(ctx)
+}
+
+// errTried ends a transaction that was for its checks alone.
+var errTried = errors.New("tried")
+
+// try makes all the checks of write and changes nothing.
+func (c *catalogue) try(ctx context.Context, how change, list ...Service) error {
+	err := c.db.Within(ctx, func(tx *sql.Tx) error {
+		return cmp.Or(c.enterAll(ctx, tx, how, list), errTried)
+	})
+	if errors.Is(err, errTried) {
+		return nil
+	}
+	return err
+}
+
+func (c *catalogue) enterAll(ctx context.Context, tx *sql.Tx, how change, list []Service) error {
+	there, err := services(ctx, tx)
+	for i := 0; i < len(list) && err == nil; i++ {
+		there, err = c.enter(ctx, tx, how, &list[i], there)
+	}
+	return err
 }
 
 // enter checks one service against the others and writes it.
