@@ -41,12 +41,14 @@ func NewOwners(entries int, keep time.Duration) *Owners {
 func (o *Owners) shardOf(key string) *ownerShard { return &o.shard[xxhash.Sum64String(key)%shards] }
 
 // Learn notes that the MMSC of that name holds what key names.
-func (o *Owners) Learn(key, name string, now time.Time) {
+func (o *Owners) Learn(key, name string, now time.Time) { o.learn(key, name, now.Add(o.keep)) }
+
+func (o *Owners) learn(key, name string, till time.Time) {
 	s := o.shardOf(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old, ok := s.of[key]; ok && s.young(old.slot) {
-		old.name, old.till = name, now.Add(o.keep)
+		old.name, old.till = name, till
 		s.of[key] = old
 		return
 	}
@@ -56,7 +58,7 @@ func (o *Owners) Learn(key, name string, now time.Time) {
 		}
 	}
 	s.ring[s.next] = key
-	s.of[key] = owner{name: name, till: now.Add(o.keep), slot: s.next}
+	s.of[key] = owner{name: name, till: till, slot: s.next}
 	s.next = (s.next + 1) % len(s.ring)
 }
 

@@ -56,6 +56,7 @@ type Shared struct {
 	m           *sharedMetrics
 	kept        *table
 	peersHealth sync.Map // name -> *health; as many as there are routers
+	twinState
 }
 
 // NewShared makes one and registers its handlers with the peers; this must come before the cluster runs.
@@ -111,6 +112,9 @@ type SharedPrior struct {
 	key   string
 	local *Prior
 	rec   Remote
+
+	twin   *twin // who has it, if that is the other process of this router
+	missed int   // questions that the twin did not answer
 }
 
 // Enter is Fence.Enter across routers. A key that is not known here is asked of the two routers that would have it;
@@ -121,6 +125,15 @@ func (s *Shared) Enter(key string, now time.Time, wait time.Duration, abort func
 		return nil, &SharedPrior{s: s, key: key, local: prior}
 	}
 	ticket := &SharedTicket{s: s, t: t}
+	switch rec, from, over := s.enterTwin(key); {
+	case over: // the same post is coming in there, and is the newer one
+		s.o.Fence.giveUp(key)
+		return ticket, nil
+	case rec.Phase != Unknown:
+		s.m.found[foundTwin].Inc()
+		t.Drop() // until it was compared, it is nobody's
+		return nil, &SharedPrior{s: s, key: key, rec: rec, twin: from}
+	}
 	two := s.holders(key)
 	if len(two) == 0 || len(key) > maxSharedKey || t.Taken() {
 		return ticket, nil
@@ -229,22 +242,35 @@ func (t *SharedTicket) Answer(answer []byte) {
 	t.ended = true
 	e := t.t.e
 	key := e.key
-	two := t.s.holders(key)
-	if len(two) > 0 {
-		shard := t.s.o.Fence.of(key)
-		shard.mu.Lock()
-		rec := Remote{Phase: Answered, Node: t.s.o.Node, Length: e.length, Digest: e.digest, Answer: answer}
-		comparable := e.phase == whole
-		shard.mu.Unlock()
-		switch {
-		case !comparable || len(answer) == 0 || len(answer) > maxSharedAnswer || len(key) > maxSharedKey:
-			// an answer that came before the upload's end can't be compared with a later post
-			t.s.tell(two, kindGone, appendKey(key))
-		default:
+	two, tw := t.s.holders(key), t.s.twin.Load()
+	shard := t.s.o.Fence.of(key)
+	shard.mu.Lock()
+	rec := Remote{Phase: Answered, Node: t.s.o.Node, Length: e.length, Digest: e.digest, Answer: answer}
+	comparable := e.phase == whole && len(answer) > 0 && len(answer) <= maxSharedAnswer && len(key) <= maxSharedKey
+	shard.mu.Unlock()
+	switch {
+	case comparable:
+		t.s.settleTwin(tw, key, rec)
+		if len(two) > 0 {
 			t.s.ask(two, kindSettle, appendRemote(appendKey(key), rec), func([]byte) bool { return false })
 		}
+	case len(key) <= maxSharedKey:
+		// an answer that came before the upload's end can't be compared with a later post
+		t.s.gone(two, key)
 	}
 	t.t.Answer(answer)
+	if now := t.s.twin.Load(); comparable && tw == nil && now != nil {
+		t.s.settleTwin(now, key, rec) // an export that has just begun may have passed it by
+	}
+}
+
+// gone tells the two, or who is in our place among the routers, that a submission ended without an answer.
+func (s *Shared) gone(two []string, key string) {
+	if s.parted.Load() {
+		s.tellTwin(kindGone, appendKey(key))
+		return
+	}
+	s.tell(two, kindGone, appendKey(key))
 }
 
 // Drop settles it without one: the next post is new, through any router. After Answer it does nothing.
@@ -258,7 +284,7 @@ func (t *SharedTicket) Drop() {
 	if len(key) > maxSharedKey || t.s.o.Fence.peek(key, time.Now()).Phase != Unknown {
 		return // a newer post through this router has taken the key over
 	}
-	t.s.tell(t.s.holders(key), kindGone, appendKey(key))
+	t.s.gone(t.s.holders(key), key)
 }
 
 // The pauses between two questions for an answer that another router awaits.
@@ -289,6 +315,14 @@ func (p *SharedPrior) Answer(wait time.Duration, length int64, digest uint64) []
 		t := time.NewTimer(min(pause, left))
 		<-t.C
 		pause = min(2*pause, askMost)
+		if p.twin != nil {
+			var ok bool
+			if rec, ok = p.heardTwin(); !ok {
+				return nil
+			}
+			p.rec = rec
+			continue
+		}
 		var now Remote
 		heard := false
 		p.s.ask([]string{rec.Node}, kindAsk, appendKey(p.key), func(b []byte) bool {
@@ -324,7 +358,13 @@ func (s *Shared) Learn(name string, now time.Time, keys ...string) {
 	for _, k := range keys {
 		s.o.Owners.Learn(k, name, now)
 	}
-	if s.o.Peers == nil || len(name) > maxSharedName {
+	if len(name) > maxSharedName {
+		return
+	}
+	if t := s.twin.Load(); t != nil && !t.older {
+		s.tellTwin(kindLearn, appendOwner(name, short(keys)))
+	}
+	if s.o.Peers == nil {
 		return
 	}
 	for node, list := range s.byHolder(keys) {
@@ -357,7 +397,13 @@ func (s *Shared) FindAny(now time.Time, keys ...string) string {
 			return name
 		}
 	}
-	if s.o.Peers == nil || len(keys) == 0 {
+	if len(keys) == 0 {
+		return ""
+	}
+	if name := s.findAtTwin(now, keys); name != "" {
+		return name
+	}
+	if s.o.Peers == nil {
 		return ""
 	}
 	by := s.byHolder(keys)

@@ -2,7 +2,8 @@ package fence
 
 import "time"
 
-// The handlers of what other routers ask and say. None of them blocks.
+// The handlers of what other routers ask and say. None of them blocks, but for a moment during an upgrade, when the other process of this
+// router is asked.
 
 // onHead says what is known of a submission that begins at another router, and notes it if nothing is.
 func (s *Shared) onHead(from string, b []byte) ([]byte, error) {
@@ -54,14 +55,23 @@ func (s *Shared) onTake(_ string, b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	rec := s.own(key, time.Now())
+	rec := s.giveUp(key)
+	if t := s.twin.Load(); rec.Phase == Unknown && t != nil {
+		rec = s.ofTwin(t, kindTake, key)
+	}
+	return appendRemote(nil, rec), nil
+}
+
+// giveUp breaks a submission of this process off if it is still uploading, and says how far it had come.
+func (s *Shared) giveUp(key string) Remote {
+	rec := s.here(key, time.Now())
 	if rec.Phase == Uploading {
 		s.o.Fence.giveUp(key)
-		if now := s.own(key, time.Now()); now.Phase > Uploading {
+		if now := s.here(key, time.Now()); now.Phase > Uploading {
 			rec = now // it became whole in that moment
 		}
 	}
-	return appendRemote(nil, rec), nil
+	return rec
 }
 
 // onSettle keeps an answer.
@@ -121,8 +131,31 @@ func (s *Shared) onFind(_ string, b []byte) ([]byte, error) {
 	return []byte{}, nil
 }
 
-// own is what this router's own fence knows of a key.
+// own is what this router's own fence knows of a key, in this process or in the other one.
 func (s *Shared) own(key string, now time.Time) Remote {
+	rec := s.here(key, now)
+	if t := s.twin.Load(); rec.Phase == Unknown && t != nil {
+		rec = s.ofTwin(t, kindAsk, key)
+	}
+	return rec
+}
+
+// ofTwin asks the twin in another router's name.
+func (s *Shared) ofTwin(t *twin, kind, key string) Remote {
+	b, ok := s.askTwin(t, kind, appendKey(key), s.o.Cap)
+	if !ok {
+		return Remote{}
+	}
+	rec, err := readRemote(b)
+	if err != nil || rec.Phase == Unknown {
+		return Remote{}
+	}
+	rec.Node = s.o.Node
+	return rec
+}
+
+// here is what this process's own fence knows of a key.
+func (s *Shared) here(key string, now time.Time) Remote {
 	if s.o.Fence == nil {
 		return Remote{}
 	}

@@ -69,7 +69,7 @@ func (s *Shared) health(node string) *health {
 // holders are the two living members that a key's entry goes to: those with the highest hash of name and key, so that
 // every router finds the same ones, and a router that comes or goes moves as few entries as can be.
 func (s *Shared) holders(key string) []string {
-	if s.o.Peers == nil {
+	if s.o.Peers == nil || s.parted.Load() {
 		return nil
 	}
 	living := s.o.Peers.Living()
@@ -170,6 +170,7 @@ func (s *Shared) tell(nodes []string, kind string, payload []byte) {
 type sharedMetrics struct {
 	asks    map[string][]prometheus.Counter
 	found   map[string]prometheus.Counter
+	twins   []prometheus.Counter // by result
 	unsent  prometheus.Counter
 	corrupt prometheus.Counter
 }
@@ -181,6 +182,7 @@ const (
 	foundBroken   = "broken"   // it was still uploading there and was broken off for the newer one
 	foundLost     = "lost"     // it was under way at a router that does not answer: its fate is not known
 	foundOwner    = "owner"    // of a message
+	foundTwin     = "upgrade"  // the same submission was under way, or answered, in the other process of this router
 )
 
 func newSharedMetrics(reg prometheus.Registerer, size func() float64) (*sharedMetrics, error) {
@@ -188,6 +190,8 @@ func newSharedMetrics(reg prometheus.Registerer, size func() float64) (*sharedMe
 		Help: "Requests to other routers about submissions and owners, by how they ended."}, []string{"kind", "result"})
 	found := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mmsrouter_fence_peer_found_total",
 		Help: "What other routers knew of a submission or message that came here."}, []string{"what"})
+	twins := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mmsrouter_fence_upgrade_requests_total",
+		Help: "Requests to the other process of this router during an upgrade, by how they ended."}, []string{"result"})
 	m := &sharedMetrics{asks: map[string][]prometheus.Counter{}, found: map[string]prometheus.Counter{},
 		unsent: prometheus.NewCounter(prometheus.CounterOpts{Name: "mmsrouter_fence_peer_unsent_total",
 			Help: "Messages about submissions and owners that did not get out to another router."}),
@@ -198,13 +202,16 @@ func newSharedMetrics(reg prometheus.Registerer, size func() float64) (*sharedMe
 			m.asks[k] = append(m.asks[k], asks.WithLabelValues(k, r))
 		}
 	}
-	for _, w := range []string{foundAnswer, foundProgress, foundBroken, foundLost, foundOwner} {
+	for _, r := range askResults {
+		m.twins = append(m.twins, twins.WithLabelValues(r))
+	}
+	for _, w := range []string{foundAnswer, foundProgress, foundBroken, foundLost, foundOwner, foundTwin} {
 		m.found[w] = found.WithLabelValues(w)
 	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{asks, found, m.unsent, m.corrupt, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	for _, c := range []prometheus.Collector{asks, found, twins, m.unsent, m.corrupt, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "mmsrouter_fence_peer_entries", Help: "Submissions of other routers that this one keeps for them."}, size)} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
