@@ -114,6 +114,9 @@ func New(o Options) (*Server, error) {
 // Addr is the address that is listened on.
 func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 
+// Listener is for another process to take over.
+func (s *Server) Listener() net.Listener { return s.ln }
+
 // Close gives the listener back without having run; harmless after Run.
 func (s *Server) Close() error { return s.ln.Close() }
 

@@ -23,6 +23,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,8 +66,9 @@ type Cluster struct {
 
 	draining atomic.Bool
 	leaving  atomic.Bool
-	over     atomic.Bool // Run has ended
-	handOver atomic.Bool // end without a farewell
+	over     atomic.Bool      // Run has ended
+	handOver atomic.Bool      // end without a farewell
+	known    []netip.AddrPort // of Introduce; the join loop's own from Run on
 
 	reg      sync.RWMutex // guards the following
 	handlers map[string]Handler
@@ -210,6 +212,19 @@ func (c *Cluster) SetDraining(on bool) {
 
 // HandOver makes Run end without a farewell: another process takes the sockets and the name over.
 func (c *Cluster) HandOver() { c.handOver.Store(true) }
+
+// Sockets are those of the gossip, for another process to take over.
+func (c *Cluster) Sockets() (*net.TCPListener, *net.UDPConn) { return c.transport.tcp, c.transport.udp }
+
+// Introduce names routers to join beside the configured ones, host:port, until one of all has been reached: those that the process knew from
+// which this one has taken over. It comes before Run.
+func (c *Cluster) Introduce(known []string) {
+	for _, k := range known[:min(len(known), c.opt.Config.MaxMembers)] {
+		if at, err := netip.ParseAddrPort(k); err == nil {
+			c.known = append(c.known, netip.AddrPortFrom(at.Addr().Unmap(), at.Port()))
+		}
+	}
+}
 
 // Sever cuts the link to the peers (host:port) that f names, in both directions, until called with nil. It is for
 // drills and tests.

@@ -71,8 +71,11 @@ func (c *Cluster) joinOnce(ctx context.Context) (tried, reached int) {
 		}
 	}
 	_, lost := c.members.addresses()
-	for _, at := range lost {
+	for _, at := range append(lost, c.known...) {
 		try(at)
+	}
+	if reached > 0 {
+		c.known = nil
 	}
 	return tried, reached
 }

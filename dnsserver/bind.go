@@ -42,6 +42,15 @@ func (s *Server) bind(c Config) error {
 const portTries = 16
 
 func (s *Server) bindOne(listen string, sockets int, free bool) error {
+	if s.handed != nil {
+		if tcp, udp := s.handed(listen); tcp != nil && len(udp) > 0 {
+			s.tcp = append(s.tcp, tcp)
+			for _, c := range udp {
+				s.udp = append(s.udp, newUDPSocket(c))
+			}
+			return nil
+		}
+	}
 	host, port, _ := net.SplitHostPort(listen) // compile has checked it
 	var last error
 	for range portTries {
@@ -103,8 +112,7 @@ func listenUDP(addr string, n int, free bool) ([]*udpSocket, error) {
 			}
 			return nil, err
 		}
-		conn := c.(*net.UDPConn)
-		out = append(out, &udpSocket{conn: conn, any: conn.LocalAddr().(*net.UDPAddr).IP.IsUnspecified()})
+		out = append(out, newUDPSocket(c.(*net.UDPConn)))
 	}
 	return out, nil
 }
@@ -115,6 +123,10 @@ func bindFree(fd int, network string, on bool) error {
 		return nil
 	}
 	return freebind.Set(fd, network)
+}
+
+func newUDPSocket(c *net.UDPConn) *udpSocket {
+	return &udpSocket{conn: c, any: c.LocalAddr().(*net.UDPAddr).IP.IsUnspecified()}
 }
 
 // control runs f on the descriptor.

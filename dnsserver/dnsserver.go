@@ -39,6 +39,8 @@ type Options struct {
 	NodeName string // the NSID and id.server, unless Config.NSID says otherwise
 	Metrics  prometheus.Registerer
 	Log      *slog.Logger
+	// Sockets gives those that another process has handed over for an address of Config.Listen; nil, or no sockets: they are bound.
+	Sockets func(listen string) (*net.TCPListener, []*net.UDPConn)
 }
 
 // Server is an authoritative name server; New makes it, Run serves.
@@ -61,6 +63,8 @@ type Server struct {
 	// conns are the open TCP connections; see tcp.go.
 	conns connTable
 
+	handed    func(listen string) (*net.TCPListener, []*net.UDPConn)
+	handing   atomic.Bool // another process reads the sockets
 	closeOnce sync.Once
 	ran       atomic.Bool
 }
@@ -75,7 +79,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		board: o.Board, version: o.Version, nodeName: o.NodeName, log: o.Log,
-		metrics: newMetrics(), listen: append([]string(nil), o.Config.Listen...),
+		metrics: newMetrics(), listen: append([]string(nil), o.Config.Listen...), handed: o.Sockets,
 	}
 	p, err := compile(o.Config, o.Version, o.NodeName, nil)
 	if err != nil {

@@ -21,6 +21,7 @@ type connTable struct {
 	open   map[net.Conn]netip.Addr
 	byAddr map[netip.Addr]int
 	closed bool
+	empty  chan struct{} // closed when there is none; nil: nobody waits
 	warned [len(tcpLimits)]time.Time
 }
 
@@ -50,6 +51,25 @@ func (t *connTable) remove(c net.Conn) {
 	if t.byAddr[src]--; t.byAddr[src] == 0 {
 		delete(t.byAddr, src)
 	}
+	if len(t.open) == 0 && t.empty != nil {
+		close(t.empty)
+		t.empty = nil
+	}
+}
+
+// ended gives a channel that is closed when there is no connection.
+func (t *connTable) ended() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.empty == nil {
+		t.empty = make(chan struct{})
+	}
+	c := t.empty
+	if len(t.open) == 0 {
+		close(c)
+		t.empty = nil
+	}
+	return c
 }
 
 // close makes every connection stop reading; what is being answered is still written.

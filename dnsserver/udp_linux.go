@@ -156,7 +156,7 @@ func (u *udpSocket) serve(ctx context.Context, s *Server) error {
 	h := &handler{s: s, count: s.metrics.counters()}
 	for {
 		if err := u.raw.Read(u.receive); err != nil {
-			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
+			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil || s.handing.Load() {
 				return nil
 			}
 			return fmt.Errorf("dns: %s: %w", u.conn.LocalAddr(), err)

@@ -25,7 +25,7 @@ func (u *udpSocket) serve(ctx context.Context, s *Server) error {
 	buf := make([]byte, slotSize)
 	for {
 		n, src, err := u.conn.ReadFromUDPAddrPort(buf)
-		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
+		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil || err != nil && s.handing.Load() {
 			return nil
 		}
 		if err != nil {

@@ -148,8 +148,8 @@ type holder struct {
 	forward ForwardFunc
 }
 
-// run forwards until ctx ends and returns after the last attempt.
-func (h *holder) run(ctx context.Context) {
+// run forwards until ctx ends and returns after the last attempt, which work cuts off.
+func (h *holder) run(ctx, work context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	free := make(chan struct{}, h.m.cfg.Hold.Workers)
@@ -162,12 +162,12 @@ func (h *holder) run(ctx context.Context) {
 		case <-timer.C:
 		case <-h.m.store.Wake.Held:
 		}
-		timer.Reset(h.round(ctx, &wg, free))
+		timer.Reset(h.round(ctx, work, &wg, free))
 	}
 }
 
 // round starts what is due and says how long to wait.
-func (h *holder) round(ctx context.Context, wg *sync.WaitGroup, free chan struct{}) time.Duration {
+func (h *holder) round(ctx, work context.Context, wg *sync.WaitGroup, free chan struct{}) time.Duration {
 	room := cap(free) - len(free)
 	if room == 0 {
 		return 100 * time.Millisecond
@@ -181,7 +181,7 @@ func (h *holder) round(ctx context.Context, wg *sync.WaitGroup, free chan struct
 		free <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-free }()
-			h.one(ctx, &due[i])
+			h.one(work, &due[i])
 		})
 	}
 	next, ok, err := h.m.store.NextHeld(ctx)

@@ -35,10 +35,12 @@ type Options struct {
 	Reaches  func(to string) bool // whether Notifier has any way to an address; nil: it has one to each
 	// Wrap puts a handler around the MM1 door that Dial reaches (retrieval from peers); nil: none.
 	Wrap     func(http.Handler) http.Handler
-	Services Services              // takes messages for services' addresses; nil: there are none
-	Forward  ForwardFunc           // gives held messages to MMSCs; nil: they wait
-	Metrics  prometheus.Registerer // nil: none
-	Log      *slog.Logger          // nil: none
+	Services Services    // takes messages for services' addresses; nil: there are none
+	Forward  ForwardFunc // gives held messages to MMSCs; nil: they wait
+	// Begin is closed when the work on what is due may begin: until then another process of this node has it. nil: at once.
+	Begin   <-chan struct{}
+	Metrics prometheus.Registerer // nil: none
+	Log     *slog.Logger          // nil: none
 }
 
 // MMSC is the embedded MMSC.
@@ -59,6 +61,11 @@ type MMSC struct {
 	rates    rates
 	versions versions
 	listed   map[string]Subscriber
+
+	begin     <-chan struct{}
+	withdraw  chan struct{} // closed: another process takes over the work on what is due
+	withdrawn chan struct{} // closed: it may
+	once      sync.Once
 }
 
 // New checks the options, opens the store and brings its schema up to date. It starts nothing.
@@ -78,7 +85,7 @@ func New(opt Options) (*MMSC, error) {
 		return nil, fmt.Errorf("mmsc.url: %w", err)
 	}
 	m := &MMSC{cfg: cfg, base: strings.TrimSuffix(cfg.URL, "/"), host: cfg.Host, log: opt.Log, rates: rates{cfg: cfg.Rate}, reaches: opt.Reaches, services: opt.Services,
-		listed: make(map[string]Subscriber, len(cfg.Subscribers.List))}
+		listed: make(map[string]Subscriber, len(cfg.Subscribers.List)), begin: opt.Begin, withdraw: make(chan struct{}), withdrawn: make(chan struct{})}
 	if m.host == "" {
 		m.host = base.Hostname()
 	}
@@ -152,16 +159,54 @@ func (m *MMSC) Run(ctx context.Context) error {
 	wg.Go(func() { storeErr = m.store.Run(storeCtx) })
 	var front sync.WaitGroup
 	front.Go(func() { doorErr = m.door.run(ctx) })
-	front.Go(func() { deliveryErr = m.delivery.Run(ctx) })
-	front.Go(func() { m.exporter.run(ctx) })
-	if m.holder != nil {
-		front.Go(func() { m.holder.run(ctx) })
-	}
+	front.Go(func() { deliveryErr = m.work(ctx) })
 	m.log.Info("embedded MMSC ready", "database", m.store.Name(), "locations", m.base+locationPath)
 	front.Wait()
 	stopStore()
 	wg.Wait()
 	return errors.Join(doorErr, deliveryErr, storeErr)
+}
+
+// work does what is due, until ctx ends or another process takes over, and returns after the last attempt.
+func (m *MMSC) work(ctx context.Context) error {
+	claims, stop := context.WithCancel(ctx)
+	defer stop()
+	attempts, cut := context.WithCancel(context.WithoutCancel(ctx)) // cut off, an attempt may be made twice
+	defer cut()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(finishTime, cut) })()
+	if m.begin != nil {
+		select {
+		case <-m.begin:
+		case <-m.withdraw:
+		case <-ctx.Done():
+		}
+	}
+	var err error
+	var wg, held sync.WaitGroup
+	wg.Go(func() { err = m.delivery.Run(claims) })
+	wg.Go(func() { m.exporter.run(claims) })
+	if m.holder != nil {
+		held.Go(func() { m.holder.run(claims, attempts) })
+	}
+	select {
+	case <-ctx.Done():
+	case <-m.withdraw:
+	}
+	stop()
+	wg.Wait()
+	close(m.withdrawn)
+	held.Wait() // each of them is leased, so it disturbs no other process
+	return err
+}
+
+// Withdraw ends the work on what is due, so that another process of this node can do it, while the door and the store go on. It returns when
+// no notification is under way, or ctx ends.
+func (m *MMSC) Withdraw(ctx context.Context) {
+	m.once.Do(func() { close(m.withdraw) })
+	select {
+	case <-m.withdrawn:
+	case <-ctx.Done():
+	}
 }
 
 // Close frees what New took, for a caller that never calls Run.

@@ -29,7 +29,9 @@ type client struct {
 	remote  netip.Addr // the client's address, from the PROXY header if one came
 	text    string     // the same as text
 	local   netip.AddrPort
-	trusted bool // its identity fields are believed
+	trusted bool        // its identity fields are believed
+	adopted bool        // another process has accepted it
+	stays   atomic.Bool // it can't be passed on to another process
 
 	buf   []byte // from the Store; nil while idle
 	r, w  int    // octets of buf not yet used
@@ -50,6 +52,15 @@ type client struct {
 
 // accept takes connections until the listener closes.
 func (p *Proxy) accept(ctx context.Context, l net.Listener, wg *sync.WaitGroup) {
+	p.mu.Lock()
+	p.accepting++
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.accepting--
+		p.lookIdle()
+	}()
 	for {
 		nc, err := l.Accept()
 		if err != nil {
@@ -111,9 +122,7 @@ func (cl *client) leave(counted bool) {
 			delete(p.perClient, cl.text)
 		}
 	}
-	if p.draining.Load() && len(p.clients) == 0 {
-		close(p.idle)
-	}
+	p.lookIdle()
 }
 
 // limited counts the connections of an address; false if it has too many. WAP gateways, loopback and private
@@ -181,7 +190,7 @@ func (cl *client) serve() {
 	p.mu.Lock()
 	cert := p.tls
 	p.mu.Unlock()
-	if cert != nil {
+	if cert != nil && !cl.adopted {
 		tc := tls.Server(cl.prefixed(), cert.config())
 		_ = tc.SetDeadline(time.Now().Add(set.Timeouts.Head)) // it fails only on a closed connection
 		if err := tc.HandshakeContext(context.Background()); err != nil {
@@ -205,6 +214,10 @@ func (cl *client) serve() {
 func (cl *client) identify(set *settings) bool {
 	if a, ok := cl.nc.LocalAddr().(*net.TCPAddr); ok {
 		cl.local = netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
+	}
+	if cl.adopted {
+		cl.text, cl.trusted = cl.remote.String(), set.trusted.contain(cl.remote)
+		return true
 	}
 	if a, ok := cl.nc.RemoteAddr().(*net.TCPAddr); ok {
 		cl.remote = a.AddrPort().Addr().Unmap().WithZone("")
@@ -272,20 +285,11 @@ const maxEmpty = 8
 // readHead waits for a request and parses its head into cl.req, whose slices alias cl.buf. False: the
 // connection is at its end; if the client deserved an answer it got one.
 func (cl *client) readHead(set *settings) bool {
-	p := cl.p
 	if cl.r == cl.w {
 		cl.release()
-		cl.c.ReadBy(time.Now(), set.Timeouts.Idle)
-		cl.waiting.Store(true)
-		if p.draining.Load() || cl.aborted.Load() {
+		if !cl.await(set) {
 			return false
 		}
-		buf, n, err := cl.c.ReadWith(p.store)
-		cl.waiting.Store(false)
-		if err != nil {
-			return false // idle for too long, closed, or reset between requests: nobody waits for an answer
-		}
-		cl.buf, cl.r, cl.w = buf, 0, n
 	}
 	limits := wire.Limits{Octets: int(set.Limits.Header), Fields: set.Limits.Fields}
 	var until time.Time // of the head
@@ -316,6 +320,29 @@ func (cl *client) readHead(set *settings) bool {
 			return false
 		}
 		cl.w += n
+	}
+}
+
+// await waits for the first octets of a request. False: idle for too long, closed, reset between requests, or gone over to another process:
+// nobody here waits for an answer.
+func (cl *client) await(set *settings) bool {
+	p := cl.p
+	for began := time.Now(); ; cl.c.Forget() {
+		cl.c.ReadBy(began, set.Timeouts.Idle)
+		cl.waiting.Store(true)
+		if p.draining.Load() || cl.aborted.Load() || p.handing.Load() && cl.passOn() {
+			return false
+		}
+		buf, n, err := cl.c.ReadWith(p.store)
+		cl.waiting.Store(false)
+		if err == nil {
+			cl.buf, cl.r, cl.w = buf, 0, n
+			return true
+		}
+		if !isTimeout(err) || !p.handing.Load() || time.Since(began) >= set.Timeouts.Idle {
+			return false
+		}
+		// woken to be passed on: if that can't be, it waits on
 	}
 }
 

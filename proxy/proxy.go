@@ -44,6 +44,8 @@ type Options struct {
 	Hold Holder
 	// Peers are the other routers, with whom the duplicate fence and the learned owners are shared; nil: none.
 	Peers fence.Peers
+	// Listener gives a listener that another process has handed over for an address of mm1.listen; nil, or one that it has not: it is bound.
+	Listener func(address string) net.Listener
 	// Ask is how long a message may wait for another router's word; 0: the fence's default.
 	Ask     time.Duration
 	Metrics prometheus.Registerer
@@ -86,11 +88,17 @@ type Proxy struct {
 	mu        sync.Mutex // guards the following
 	listeners map[string]net.Listener
 	started   func(net.Listener) // begins to accept on a listener that a reload added; nil before Run
+	accepting int                // loops that accept
+	pass      Pass               // of HandOver
 	clients   map[*client]struct{}
 	perClient map[string]int
 	draining  atomic.Bool
+	handing   atomic.Bool   // another process accepts
 	ended     atomic.Bool   // Run's context is over
-	idle      chan struct{} // closed when draining and the last client has gone
+	none      bool          // idle is closed
+	idle      chan struct{} // closed when draining or handing over, and the last client has gone
+
+	serving sync.WaitGroup // what Run waits for
 }
 
 // New checks the options and binds the listeners. Nothing is accepted before Run.
@@ -200,7 +208,7 @@ func (p *Proxy) Learned(host, path, subscriber string, transaction, messageID st
 // Run accepts and serves until ctx ends, then aborts what is still under way; call Drain first for a gentle
 // end. It returns after the last goroutine.
 func (p *Proxy) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
+	wg := &p.serving
 	defer wg.Wait()
 	logCtx, logEnd := context.WithCancel(context.WithoutCancel(ctx))
 	logDone := make(chan struct{})
@@ -222,7 +230,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 					return
 				}
 			}
-			p.accept(ctx, l, &wg)
+			p.accept(ctx, l, wg)
 		}()
 	}
 	p.mu.Lock()
@@ -282,11 +290,22 @@ func (p *Proxy) Drain(ctx context.Context) int {
 		for cl := range p.clients {
 			cl.wakeIdle()
 		}
-		if len(p.clients) == 0 {
-			close(p.idle)
-		}
+		p.lookIdle()
 	}
 	p.mu.Unlock()
+	return p.awaitIdle(ctx)
+}
+
+// lookIdle closes idle when there is nobody left to serve; mu is held.
+func (p *Proxy) lookIdle() {
+	if (p.draining.Load() || p.handing.Load()) && len(p.clients) == 0 && p.accepting == 0 && !p.none {
+		p.none = true
+		close(p.idle)
+	}
+}
+
+// awaitIdle waits for that and gives the number of clients left.
+func (p *Proxy) awaitIdle(ctx context.Context) int {
 	select {
 	case <-p.idle:
 	case <-ctx.Done():

@@ -17,6 +17,16 @@ func listen(address string, free bool) (net.Listener, error) {
 	return lc.Listen(context.Background(), "tcp", address)
 }
 
+// handedOr gives the listener that another process has handed over, or opens one.
+func (p *Proxy) handedOr(address string, free bool) (net.Listener, error) {
+	if p.opt.Listener != nil {
+		if l := p.opt.Listener(address); l != nil {
+			return l, nil
+		}
+	}
+	return listen(address, free)
+}
+
 // bind opens listeners for the addresses that have none yet, and gives them.
 func (p *Proxy) bind(addrs []string, free bool) ([]net.Listener, error) {
 	p.mu.Lock()
@@ -26,7 +36,7 @@ func (p *Proxy) bind(addrs []string, free bool) ([]net.Listener, error) {
 		if p.listeners[a] != nil {
 			continue
 		}
-		l, err := listen(a, free)
+		l, err := p.handedOr(a, free)
 		if err != nil {
 			for _, f := range fresh {
 				err = errors.Join(err, f.Close())

@@ -87,9 +87,16 @@ func New(opt Options) (*Delivery, error) {
 	return d, nil
 }
 
-// Run works until ctx ends and returns after the last attempt has ended. What was claimed and not done is given back by
-// the store.
+// finishTime is how long attempts under way may still take when Run's context ends: cut off, a carrier's yes would be lost, and the
+// handset notified again.
+const finishTime = 5 * time.Second
+
+// Run works until ctx ends, lets attempts under way end (within finishTime) and returns after the last of them. What was claimed and not
+// done is given back by the store.
 func (d *Delivery) Run(ctx context.Context) error {
+	work, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(finishTime, cut) })()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	timer := time.NewTimer(0)
@@ -101,7 +108,7 @@ func (d *Delivery) Run(ctx context.Context) error {
 		case <-timer.C:
 		case <-d.Store.Wake.Delivery:
 		}
-		wait, err := d.round(ctx, &wg)
+		wait, err := d.round(ctx, work, &wg)
 		if err != nil && ctx.Err() == nil {
 			d.Log.Debug("look for due work", "err", err) // the store says in the log when it goes and comes
 			wait = time.Second
@@ -111,13 +118,13 @@ func (d *Delivery) Run(ctx context.Context) error {
 }
 
 // round claims and starts what is due until nothing is, and says how long to wait.
-func (d *Delivery) round(ctx context.Context, wg *sync.WaitGroup) (time.Duration, error) {
+func (d *Delivery) round(ctx, work context.Context, wg *sync.WaitGroup) (time.Duration, error) {
 	for {
 		tokens, err := d.take(ctx)
 		if err != nil {
 			return 0, err
 		}
-		started, err := d.start(ctx, wg, tokens)
+		started, err := d.start(ctx, work, wg, tokens)
 		for range tokens - started {
 			d.free <- struct{}{}
 		}
@@ -152,20 +159,20 @@ func (d *Delivery) take(ctx context.Context) (int, error) {
 }
 
 // start claims up to n pieces of work, recipients first, and gives each its goroutine, which returns its token.
-func (d *Delivery) start(ctx context.Context, wg *sync.WaitGroup, n int) (int, error) {
+func (d *Delivery) start(ctx, work context.Context, wg *sync.WaitGroup, n int) (int, error) {
 	due, err := d.Store.Claim(ctx, n, d.Config.Lease)
 	if err != nil {
 		return 0, err
 	}
 	for i := range due {
-		wg.Go(func() { d.recipient(ctx, &due[i]); d.free <- struct{}{} })
+		wg.Go(func() { d.recipient(work, &due[i]); d.free <- struct{}{} })
 	}
 	if len(due) == n {
 		return n, nil
 	}
 	reports, err := d.Store.ClaimReports(ctx, n-len(due), d.Config.Lease)
 	for i := range reports {
-		wg.Go(func() { d.report(ctx, &reports[i]); d.free <- struct{}{} })
+		wg.Go(func() { d.report(work, &reports[i]); d.free <- struct{}{} })
 	}
 	return len(due) + len(reports), err
 }

@@ -46,6 +46,7 @@ type Journal interface {
 	NextDue(ctx context.Context) (time.Time, bool, error)
 	Count(ctx context.Context) (int, error)
 	Sweep(ctx context.Context, before time.Time) (int, error)
+	Own(ctx context.Context) error
 	Run(ctx context.Context) error
 	Close() error
 }
@@ -55,6 +56,7 @@ type Options struct {
 	Config   Config
 	DataDir  string                // folder of the SQLite file
 	Database string                // postgres:// address; empty: SQLite in DataDir
+	Listener net.Listener          // instead of binding Config.Listen: another process has handed it over
 	Metrics  prometheus.Registerer // nil: none
 	Log      *slog.Logger          // nil: none
 }
@@ -114,13 +116,18 @@ func New(opt Options) (*PPG, error) {
 	if p.met, err = newMetrics(opt.Metrics); err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
-	if p.listener, err = freebind.ListenConfig(p.cfg.Freebind).Listen(ctx, "tcp", p.cfg.Listen); err != nil {
+	if p.listener = opt.Listener; p.listener != nil {
+		// as it is
+	} else if p.listener, err = freebind.ListenConfig(p.cfg.Freebind).Listen(ctx, "tcp", p.cfg.Listen); err != nil {
 		return nil, errors.Join(fmt.Errorf("ppg.listen: %s%s: %w", p.cfg.Listen, freebind.Hint(err, "ppg.freebind"), err), j.Close())
 	}
 	p.server = &http.Server{Handler: p.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug)}
 	return p, nil
 }
+
+// Listener is for another process to take over; it goes on accepting there when Run here has ended.
+func (p *PPG) Listener() net.Listener { return p.listener }
 
 // Addr is where initiators post.
 func (p *PPG) Addr() net.Addr { return p.listener.Addr() }
@@ -133,6 +140,9 @@ const finishTime = 10 * time.Second
 
 // Run serves until ctx ends and returns after the last of its goroutines.
 func (p *PPG) Run(ctx context.Context) error {
+	if err := p.journal.Own(ctx); err != nil {
+		p.log.Error("take the push journal over", "err", err) // what was sent by a process that died may be sent again
+	}
 	// The order of the end: no requests, then no deliveries, then no SMSC, then no journal.
 	front, stopFront := context.WithCancel(context.WithoutCancel(ctx))
 	links, stopLinks := context.WithCancel(context.WithoutCancel(ctx))

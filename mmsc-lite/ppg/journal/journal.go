@@ -40,6 +40,7 @@ type Journal struct {
 	log      *slog.Logger
 	instance string
 	lock     *os.File
+	mine     bool // the lock is held: no other process has the folder
 	notes    *notes // nil: another process has the folder, or there is none
 
 	ops     chan *op
@@ -78,17 +79,27 @@ func (j *Journal) prepare(ctx context.Context) error {
 	if err := j.migrate(ctx); err != nil {
 		return err
 	}
-	if j.opt.Dir == "" {
+	return j.Own(ctx)
+}
+
+// Own takes the folder over from a process that has ended: what it had sent and not committed is noted, what it held is due. While another
+// process has the folder it does nothing, and carriers' answers are committed without a note. Open does it; who opened while a process was
+// still at work calls it again, before Run, when that one has gone.
+func (j *Journal) Own(ctx context.Context) error {
+	if j.mine || j.opt.Dir == "" {
 		return nil // leases of the dead run out
 	}
 	if err := os.MkdirAll(j.opt.Dir, 0o700); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
-	var mine bool
-	var err error
-	if j.lock, mine, err = lockFile(filepath.Join(j.opt.Dir, lockName)); err != nil || !mine {
+	lock, mine, err := lockFile(filepath.Join(j.opt.Dir, lockName))
+	if lock != nil && (err != nil || !mine) {
+		return errors.Join(err, lock.Close())
+	}
+	if err != nil || !mine {
 		return err
 	}
+	j.lock, j.mine = lock, true
 	if j.notes, err = openNotes(j.opt.Dir); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
