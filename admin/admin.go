@@ -61,6 +61,7 @@ type Options struct {
 	Takeover  http.Handler                         // hears who holds service addresses; nil: none are taken over
 	Messages  Messages                             // of the embedded MMSC; nil: none runs here
 	Services  http.Handler                         // the catalogue of two-way services, at /api/v1/services; nil: there is none
+	Upgrade   func() (Upgraded, error)             // puts another process in this one's place; nil: that can't be
 	Now       func() time.Time                     // nil: time.Now
 	Listen    func() map[string][]string           // what listens where, by configuration key
 }

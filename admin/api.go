@@ -37,6 +37,7 @@ func (s *Server) handler() http.Handler {
 	door("POST /api/v1/routers/{name}/undrain", "undrain_router", s.undrainRouter)
 	door("POST /api/v1/drain", "drain_self", s.drainSelf)
 	door("POST /api/v1/undrain", "undrain_self", s.undrainSelf)
+	door("POST /api/v1/upgrade", "upgrade", s.upgrade)
 	if s.o.Takeover != nil {
 		door("GET /api/v1/takeover", "takeover", s.o.Takeover.ServeHTTP)
 		door("POST /api/v1/takeover", "takeover", s.o.Takeover.ServeHTTP)

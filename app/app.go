@@ -43,6 +43,8 @@ type Options struct {
 	File    string    // what Reload reads; "" is the embedded default
 	Version string    // shown by status and DNS
 	LogTo   io.Writer // nil: standard error
+	Process Process   // starts the process that replaces this one; nil: it can't be replaced
+	Elder   *Elder    // the process that this one replaces; nil: none. It is closed by Run, or when New fails
 }
 
 // App is one appliance.
@@ -72,6 +74,14 @@ type App struct {
 	ladder    ladder    // how far the drain has come
 	forwarder forwarder // of held messages
 
+	process   Process       // nil: this process can't be replaced
+	elder     *Elder        // nil: no process was before this one
+	begin     chan struct{} // closed: the elder has let go of what only one process may do
+	upgrading sync.Mutex    // held while a new process starts
+	handed    chan struct{} // closed: the heir serves
+	heir      *heir         // valid after that
+	links     sync.WaitGroup
+
 	reload   sync.Mutex // one at a time
 	cfg      atomic.Pointer[Config]
 	draining atomic.Bool
@@ -95,7 +105,8 @@ func New(o Options) (*App, error) {
 	if o.LogTo == nil {
 		o.LogTo = os.Stderr
 	}
-	a := &App{file: o.File, version: o.Version, started: time.Now(), reg: prometheus.NewRegistry(), ask: make(chan struct{})}
+	a := &App{file: o.File, version: o.Version, started: time.Now(), reg: prometheus.NewRegistry(), ask: make(chan struct{}),
+		process: o.Process, elder: o.Elder, begin: make(chan struct{}), handed: make(chan struct{})}
 	a.now, a.endNow = context.WithCancel(context.Background())
 	a.cfg.Store(&c)
 	a.level.Set(lv)
@@ -103,7 +114,11 @@ func New(o Options) (*App, error) {
 	own := prometheus.WrapRegistererWithPrefix("mmsrouter_", a.reg)
 	own.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.m = newMetrics(a.reg, o.Version)
-	a.board = router.NewBoard(uint64(a.started.Unix()))
+	first := uint64(a.started.Unix())
+	if a.elder != nil {
+		first = max(first, a.elder.said.Generation+1)
+	}
+	a.board = router.NewBoard(first)
 	a.forwarder = forwarder{config: a.cfg.Load, board: a.board, results: a.m.held, sides: tlsSides{log: a.log}}
 
 	var undo []func()
@@ -114,6 +129,7 @@ func New(o Options) (*App, error) {
 		a.endNow()
 		return nil, err
 	}
+	a.succeed()
 	return a, nil
 }
 
@@ -159,13 +175,14 @@ func (a *App) makeRooms(c *Config, undo *[]func()) error {
 	*undo = append(*undo, func() { _ = a.admin.Close() }) // the error that led here is the one to tell
 	if c.ServesDNS() {
 		if a.dns, err = dnsserver.New(dnsserver.Options{Config: c.DNS, Board: a.board, Version: a.version,
-			NodeName: c.Node.Name, Metrics: a.reg, Log: a.room("dns")}); err != nil {
+			NodeName: c.Node.Name, Metrics: a.reg, Log: a.room("dns"), Sockets: a.elder.handedSockets("dns.listen")}); err != nil {
 			return err
 		}
 		*undo = append(*undo, a.dns.Close)
 	}
 	po := proxy.Options{Config: c.frontDoor(), Relay: a.relay != nil, Upstreams: set.upstreams, Board: a.board, Node: c.Node.Name, TempDir: a.tempDir(c),
-		Ready: a.checker.Ready(), Observe: a.checker.Observe, Metrics: a.reg, Log: a.room("proxy")}
+		Ready: a.checker.Ready(), Observe: a.checker.Observe, Metrics: a.reg, Log: a.room("proxy"),
+		Listener: a.elder.handedListeners("mm1.listen")}
 	if a.mmsc != nil {
 		po.Hold = a.hold
 	}
@@ -199,7 +216,7 @@ func (a *App) makeStore(c *Config) error {
 	mo := mmsc.Options{Config: c.MMSC, DataDir: c.Node.Data, NodeName: c.Node.Name, URL: c.PublicURL(),
 		Notifier: carriers{a.push, a.room("mmsc")}, Reaches: a.push.Reaches,
 		Forward: a.forwardHeld, Metrics: a.reg, Log: a.room("mmsc")}
-	mo.Wrap = a.wrapDoor
+	mo.Wrap, mo.Begin = a.wrapDoor, a.gate()
 	if err = a.makeServices(c); err == nil {
 		if a.services != nil {
 			mo.Services = a.services
@@ -227,7 +244,8 @@ func (a *App) makeAdmin(c *Config) (*admin.Server, error) {
 		Traffic: traffic{a}, Ready: a.Ready, Draining: a.draining.Load, Listen: a.Listening,
 		DrainSelf: func(why admin.Reason, in time.Duration) error { return a.DrainIn(in, why.By, why.Reason) },
 		CallOff:   a.CallOff, Progress: a.ladder.progress,
-		Members: a.members, Verdicts: a.verdicts, Operators: operators{a},
+		Members: a.members, Verdicts: a.verdicts, Operators: operators{a}, Upgrade: a.upgrade,
+		Listener: a.elder.listener("admin.listen", c.Admin.Listen),
 	}
 	if a.holders != nil {
 		o.Takeover = a.holders

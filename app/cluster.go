@@ -40,8 +40,11 @@ func (a *App) makeCluster(c *Config, undo *[]func()) (err error) {
 	a.following.verdicts, a.following.heard = map[string]view.Verdict{}, map[string]time.Time{}
 	var others view.Cluster
 	if c.Cluster.Enabled() {
-		if a.cluster, err = cluster.New(cluster.Options{Config: c.Cluster, Node: c.Node.Name, Version: a.version, Metrics: a.reg,
-			Log: a.room("cluster")}); err != nil {
+		o := cluster.Options{Config: c.Cluster, Node: c.Node.Name, Version: a.version, Metrics: a.reg, Log: a.room("cluster")}
+		if tcp, udp := a.elder.pair("cluster.listen", c.Cluster.Listen); tcp != nil {
+			o.TCP, o.UDP = tcp, udp[0]
+		}
+		if a.cluster, err = cluster.New(o); err != nil {
 			return err
 		}
 		*undo = append(*undo, func() { _ = a.cluster.Close() }) // the error that led here is the one to tell

@@ -45,6 +45,7 @@ type Config struct {
 	Admin     admin.Config       `yaml:"admin"`     // page, API and metrics
 	Log       LogConfig          `yaml:"log"`       // the log on standard error
 	Drain     DrainConfig        `yaml:"drain"`     // how this router ends
+	Upgrade   UpgradeConfig      `yaml:"upgrade"`   // how another process takes over from this one (mmsrouter upgrade)
 }
 
 // NodeConfig is the `node` section.
@@ -92,6 +93,7 @@ func DefaultConfig() Config {
 		Admin:     admin.DefaultConfig(),
 		Log:       LogConfig{Level: "info", Format: "json"},
 		Drain:     DrainConfig{Max: 60 * time.Second},
+		Upgrade:   UpgradeConfig{Timeout: time.Minute, Finish: 10 * time.Minute},
 	}
 }
 
@@ -177,6 +179,12 @@ func (c *Config) Validate() error {
 	}
 	if c.Drain.Max < time.Second || c.Drain.Max > time.Hour {
 		bad("drain.max: %s: want 1s to 1h", c.Drain.Max)
+	}
+	if c.Upgrade.Timeout < time.Second || c.Upgrade.Timeout > time.Hour {
+		bad("upgrade.timeout: %s: want 1s to 1h", c.Upgrade.Timeout)
+	}
+	if c.Upgrade.Finish < time.Second || c.Upgrade.Finish > 24*time.Hour {
+		bad("upgrade.finish: %s: want 1s to 24h", c.Upgrade.Finish)
 	}
 	errs = append(errs, c.Log.validate()...)
 	errs = append(errs, c.Admin.Validate(), c.MM1.Validate(), c.Detection.Validate(), c.MMSC.Validate(), c.Push.Validate(), c.PPG.Validate(), c.Peers.Validate(),

@@ -10,6 +10,7 @@ type metrics struct {
 	reloads  *prometheus.CounterVec
 	draining prometheus.Gauge
 	held     *prometheus.CounterVec
+	upgrades *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer, version string) metrics {
@@ -28,7 +29,11 @@ func newMetrics(r prometheus.Registerer, version string) metrics {
 		Name: "mmsrouter_app_build_info", Help: "Always 1; the labels say what runs.",
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
 	build.Set(1)
-	r.MustRegister(m.reloads, m.draining, m.held, build)
+	m.upgrades = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "mmsrouter_app_upgrades_total", Help: "Upgrades that this process was asked for, by result."}, []string{"result"})
+	m.upgrades.WithLabelValues("ok")
+	m.upgrades.WithLabelValues("refused")
+	r.MustRegister(m.reloads, m.draining, m.held, m.upgrades, build)
 	m.reloads.WithLabelValues("ok")
 	m.reloads.WithLabelValues("refused")
 	return m

@@ -21,7 +21,8 @@ func (a *App) makePPG(c *Config) error {
 		return nil
 	}
 	var err error
-	a.ppg, err = ppg.New(ppg.Options{Config: c.PPG, DataDir: c.Node.Data, Database: c.MMSC.Database, Metrics: a.reg, Log: a.room("ppg")})
+	a.ppg, err = ppg.New(ppg.Options{Config: c.PPG, DataDir: c.Node.Data, Database: c.MMSC.Database, Metrics: a.reg, Log: a.room("ppg"),
+		Listener: a.elder.listener("ppg.listen", c.PPG.Listen)})
 	return err
 }
 

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -21,6 +22,11 @@ import (
 func (a *App) Reload() error {
 	a.reload.Lock()
 	defer a.reload.Unlock()
+	select {
+	case <-a.handed:
+		return errors.New("another process has taken over; it is the one to reload")
+	default:
+	}
 	a.notify("RELOADING=1", monotonic())
 	defer a.notify("READY=1")
 	err := a.swap()

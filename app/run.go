@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -16,6 +17,17 @@ type runner struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error // valid after done
+	told   bool
+}
+
+// end ends the room and says once if that went wrong.
+func (r *runner) end(log *slog.Logger) {
+	r.cancel()
+	<-r.done
+	if r.err != nil && !r.told {
+		log.Error("a room ended with an error", "err", r.err)
+	}
+	r.told = true
 }
 
 // Run starts every room and returns after the last has ended. It ends by a drain: when ctx ends, when Drain is
@@ -50,29 +62,42 @@ func (a *App) Run(ctx context.Context) error {
 	if a.mmsc != nil {
 		start("held", a.watchHeld)
 		start("mmsc", a.mmsc.Run)
-		start("push", a.push.Run)
+		start("push", a.gated(a.push.Run, nil))
 	}
 	if a.relay != nil {
 		start("peer", a.relay.Run)
 	}
 	if a.ppg != nil {
-		start("ppg", a.ppg.Run)
+		start("ppg", a.gated(a.ppg.Run, func() { _ = a.ppg.Close() })) // it ends before it began: there is nothing to lose
 	}
 	start("peers", a.follow)
 	if a.cluster != nil {
-		start("cluster", a.cluster.Run)
+		start("cluster", a.gated(a.cluster.Run, func() { _ = a.cluster.Close() })) // likewise
 	}
 	start("view", a.view.Run)
 	start("admin", a.admin.Run)
 
 	a.log.Info("started", "version", a.version, "listen", a.Listening())
-	ready := a.checker.Ready()
+	ready, free := a.checker.Ready(), a.elder.freed()
+	retire := false
 	for waiting := true; waiting; {
 		select {
 		case <-ready:
-			a.notify("READY=1", "STATUS=ready: "+a.listeningLine())
 			a.log.Info("ready: every MMSC has a first verdict")
-			ready = nil
+			a.ready()
+			if ready = nil; a.elder == nil {
+				a.notify("READY=1", "STATUS=ready: "+a.listeningLine())
+			}
+		case <-free:
+			a.takeOver()
+			a.notify("READY=1", "STATUS=ready: "+a.listeningLine()) // the elder has told the manager who we are
+			free = nil
+		case <-a.elder.gone():
+			a.mm1.Shared().Pair(nil, false)
+			a.log.Info("upgrade: the process before has ended", "pid", a.elder.said.PID)
+			a.elder.forget()
+		case <-a.handed:
+			waiting, retire = false, true
 		case <-ctx.Done():
 			waiting = false
 		case <-a.ask:
@@ -83,7 +108,13 @@ func (a *App) Run(ctx context.Context) error {
 			waiting = false
 		}
 	}
-	a.finish(rooms)
+	if retire {
+		a.retire(rooms)
+	} else {
+		a.finish(rooms)
+	}
+	a.elder.Close()
+	a.links.Wait()
 	var errs []error
 	for _, r := range rooms {
 		errs = append(errs, r.err)
@@ -99,6 +130,9 @@ func (a *App) finish(rooms []*runner) {
 	began := time.Now()
 	a.draining.Store(true)
 	a.m.draining.Set(1)
+	if a.process != nil {
+		a.process.Stop() // of an upgrade under way
+	}
 	a.notify("STOPPING=1", "STATUS=draining")
 	dctx, cancel := context.WithTimeout(a.now, limit)
 	defer cancel()
@@ -111,11 +145,7 @@ func (a *App) finish(rooms []*runner) {
 	}
 	a.ladder.at(stepEnding, began.Add(limit))
 	for _, r := range rooms {
-		r.cancel()
-		<-r.done
-		if r.err != nil {
-			a.log.Error("a room ended with an error", "err", r.err)
-		}
+		r.end(a.log)
 	}
 	a.log.Info("ended", "took", time.Since(began).Round(time.Millisecond))
 }

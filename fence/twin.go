@@ -42,6 +42,11 @@ func (s *Shared) Pair(t Twin, older bool) {
 // Part ends the questions to the other routers: another process of this router has taken the place among them.
 func (s *Shared) Part() { s.parted.Store(true) }
 
+// TwinKinds names what Hear takes: questions and messages.
+func (s *Shared) TwinKinds() (asks, notes []string) {
+	return []string{kindTake, kindAsk, kindSettle, kindFind}, []string{kindGone, kindLearn}
+}
+
 // Hear answers what the twin asks or tells.
 func (s *Shared) Hear(kind string, b []byte) ([]byte, error) {
 	reply, err := s.hear(kind, b)

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+
+	"github.com/mmsrouter/mmsrouter/fence"
 )
 
 // Pass gives another process a client's connection on which no request is under way; from is the client's address. On an error the
@@ -45,6 +47,9 @@ func (p *Proxy) HandOver(ctx context.Context, pass Pass) int {
 	p.mu.Unlock()
 	return p.awaitIdle(ctx)
 }
+
+// Shared is the duplicate fence and the learned owners, to be joined with those of another process.
+func (p *Proxy) Shared() *fence.Shared { return p.shared }
 
 // Clients counts the connections of clients.
 func (p *Proxy) Clients() int {

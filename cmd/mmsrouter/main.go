@@ -89,6 +89,6 @@ func commands() []*cobra.Command {
 	return []*cobra.Command{
 		serveCommand(), checkCommand(), statusCommand(), drainCommand(), undrainCommand(), explainCommand(),
 		fateCommand(), sendCommand(), phoneCommand(), decodeCommand(), encodeCommand(), messagesCommand(), servicesCommand(), takeoverCommand(),
-		drillCommand(), versionCommand(),
+		drillCommand(), upgradeCommand(), versionCommand(),
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cloudflare/tableflip"
 	"github.com/spf13/cobra"
 
 	"github.com/mmsrouter/mmsrouter/app"
@@ -20,36 +21,44 @@ import (
 const endTime = 5 * time.Second
 
 func serveCommand() *cobra.Command {
-	var file string
+	var file, pidFile string
 	c := &cobra.Command{
 		Use:   "serve [-c FILE]",
 		Short: "Run the router",
 		Long: `serve runs the router until SIGTERM or SIGINT, then finishes what is in flight (bounded by drain.max); a second
 signal ends it at once. SIGHUP reads the configuration again: a faulty file changes nothing and is logged line by
-line, a good one is swapped in without dropping a connection.
+line, a good one is swapped in without dropping a connection. SIGUSR2 does what mmsrouter upgrade does: a new
+process takes over without losing a message.
 
 Without -c it runs an embedded default: everything on loopback, with the embedded MMSC.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return serve(c.Context(), file, c.OutOrStdout(), c.ErrOrStderr())
+			return serve(c.Context(), file, pidFile, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
 	c.Flags().StringVarP(&file, "config", "c", "", "configuration file (YAML)")
+	c.Flags().StringVar(&pidFile, "pid-file", "", "write the id of the serving process to this file; it changes with an upgrade")
 	return c
 }
 
-func serve(ctx context.Context, file string, out, errOut io.Writer) error {
+func serve(ctx context.Context, file, pidFile string, out, errOut io.Writer) error {
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2)
 	defer signal.Stop(signals)
 
 	cfg, err := app.Load(file)
-	if err != nil {
+	process, elder, elderErr := inherit(pidFile, cfg.Upgrade.Timeout)
+	switch {
+	case err != nil:
+		elder.Refuse(err)
 		return usageError{err}
+	case elderErr != nil:
+		return elderErr
 	}
 	limit := app.TuneMemory()
-	a, err := app.New(app.Options{Config: cfg, File: file, Version: version, LogTo: errOut})
+	a, err := app.New(app.Options{Config: cfg, File: file, Version: version, LogTo: errOut, Process: process, Elder: elder})
 	if err != nil {
+		elder.Refuse(err)
 		return err
 	}
 	a.Log().Debug("memory", "limit", limit)
@@ -58,7 +67,7 @@ func serve(ctx context.Context, file string, out, errOut io.Writer) error {
 			a.Log().Warn("configuration", "warning", w)
 		}
 	}
-	if file == "" {
+	if file == "" && elder == nil {
 		printNext(out, a)
 	}
 	done := make(chan error, 1)
@@ -66,13 +75,26 @@ func serve(ctx context.Context, file string, out, errOut io.Writer) error {
 	return steer(a, signals, done)
 }
 
+// inherit makes this process one that can be replaced, and takes over from the one that it replaces, if there is one.
+func inherit(pidFile string, timeout time.Duration) (app.Process, *app.Elder, error) {
+	up, err := tableflip.New(tableflip.Options{PIDFile: pidFile, UpgradeTimeout: timeout})
+	if err != nil {
+		return nil, nil, fmt.Errorf("prepare for upgrades: %w", err)
+	}
+	elder, err := app.Inherit(up, version)
+	return up, elder, err
+}
+
 // steer turns signals into what they ask for until Run has returned.
 func steer(a *app.App, signals <-chan os.Signal, done <-chan error) error {
 	var patience <-chan time.Time
-	asked := false
+	asked, forced := false, false
 	for {
 		select {
 		case err := <-done:
+			if err == nil && forced {
+				return errors.New("ended at once, as asked a second time; what was accepted is on disk")
+			}
 			return err
 		case <-patience:
 			return errors.New("ended at once, with something still under way; what was accepted is on disk")
@@ -80,12 +102,17 @@ func steer(a *app.App, signals <-chan os.Signal, done <-chan error) error {
 			switch {
 			case s == syscall.SIGHUP:
 				_ = a.Reload() // it has logged every line of what is wrong; nothing has changed
+			case s == syscall.SIGUSR2:
+				go func() {
+					_, _ = a.Upgrade() // it has logged how it ended
+				}()
 			case !asked:
 				asked = true
 				a.Log().Info("asked to end: draining; a second signal ends at once", "signal", s.String())
 				a.Drain()
 			default:
 				a.Log().Warn("asked again: ending at once", "signal", s.String())
+				forced = true
 				a.EndNow()
 				patience = time.After(endTime)
 			}

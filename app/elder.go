@@ -1,0 +1,337 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/app/handover"
+)
+
+// The versions of what two processes say to each other in an upgrade. What every version keeps is the base: hello, sockets, released. The
+// tables (duplicate fence, owners) have a version of their own; where the two share none, the new process begins without them.
+const (
+	handoverBase   = 1
+	handoverTables = 1
+)
+
+// The names of calls and notes; those of the fence come beside them.
+const (
+	callHello      = "hello"      // who is there
+	callRefused    = "refused"    // the new process can't begin: why
+	callSockets    = "sockets"    // give me your sockets; they come as notes before the answer
+	callTables     = "tables"     // give me your tables; they come as notes before the answer
+	noteSocket     = "socket"     // some of them
+	noteTable      = "table"      // a piece of them
+	noteReleased   = "released"   // what only one process may do is yours now
+	noteConnection = "connection" // a client's, between two requests
+)
+
+// handoverFile is how the socket is named among what a process inherits.
+const handoverFile = "mmsrouter hand-over"
+
+// hello is what both processes say of themselves.
+type hello struct {
+	Base       int    `json:"base"`
+	Tables     []int  `json:"tables"`
+	PID        int    `json:"pid"`
+	Version    string `json:"version"`
+	Node       string `json:"node,omitempty"`
+	Generation uint64 `json:"generation,omitempty"` // of the old process's Board: zone serials must not go back
+}
+
+// socketName says what a descriptor is.
+type socketName struct {
+	Key string `json:"key"` // of the configuration
+	At  string `json:"at"`  // the address as it stands there
+	Net string `json:"net"` // tcp | udp
+}
+
+// released is what the old process says when it has let go.
+type released struct {
+	Overrides []byte   `json:"overrides,omitempty"` // what operators said
+	Routers   []string `json:"routers,omitempty"`   // gossip addresses of the others
+}
+
+// Process starts the process that replaces this one and passes it a file; *tableflip.Upgrader is one.
+type Process interface {
+	HasParent() bool
+	File(name string) (*os.File, error)
+	AddFile(name string, f *os.File) error
+	Upgrade() error
+	Ready() error
+	Stop()
+}
+
+// Elder is the process before this one, of which it takes over.
+type Elder struct {
+	link *handover.Link
+	said hello
+	done chan struct{} // the link's reader has ended
+	seen bool          // its end has been noticed; Run's own
+
+	mu      sync.Mutex // guards the following
+	sockets map[socketName][]*os.File
+	tables  func(piece []byte) // takes pieces; nil: nobody
+	adopt   func(nc net.Conn, from netip.Addr) error
+	last    released
+	free    chan struct{} // closed when it has let go, or gone
+	once    sync.Once
+}
+
+// elderTime bounds each question to the elder at the start.
+const elderTime = 30 * time.Second
+
+// Inherit takes the elder's sockets over, if this process was started by one; nil: it was not.
+func Inherit(p Process, version string) (*Elder, error) {
+	if p == nil || !p.HasParent() {
+		return nil, nil
+	}
+	f, err := p.File(handoverFile)
+	if err != nil {
+		return nil, fmt.Errorf("upgrade: the socket of the process before: %w", err)
+	}
+	if f == nil {
+		return nil, errors.New("upgrade: the process before has given no socket")
+	}
+	e := &Elder{sockets: map[socketName][]*os.File{}, done: make(chan struct{}), free: make(chan struct{})}
+	if e.link, err = handover.Open(f); err != nil {
+		return nil, fmt.Errorf("upgrade: %w", err)
+	}
+	e.link.Take(noteSocket, e.onSocket)
+	e.link.Take(noteTable, e.onTable)
+	e.link.Take(noteReleased, e.onReleased)
+	e.link.Take(noteConnection, e.onConnection)
+	go func() {
+		defer close(e.done)
+		_ = e.link.Run(context.Background()) // however it ends: the elder has gone
+		e.once.Do(func() { close(e.free) })
+	}()
+	if err := e.greet(version); err != nil {
+		e.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// greet says who is there and asks for the sockets.
+func (e *Elder) greet(version string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), elderTime)
+	defer cancel()
+	b, err := json.Marshal(hello{Base: handoverBase, Tables: []int{handoverTables}, PID: os.Getpid(), Version: version})
+	if err != nil {
+		return err
+	}
+	if b, err = e.link.Call(ctx, callHello, b); err == nil {
+		err = json.Unmarshal(b, &e.said)
+	}
+	if err == nil && e.said.Base != handoverBase {
+		err = fmt.Errorf("it speaks version %d, this one %d", e.said.Base, handoverBase)
+	}
+	if err == nil {
+		_, err = e.link.Call(ctx, callSockets, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("upgrade: ask the process before: %w", err)
+	}
+	return nil
+}
+
+// Refuse tells the elder why this process can't begin; it goes on then. Without an elder it does nothing.
+func (e *Elder) Refuse(why error) {
+	if e == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_, _ = e.link.Call(ctx, callRefused, []byte(why.Error())) // it sees the end of this process all the same
+}
+
+// Close ends the link and gives back what nobody took; harmless without an elder.
+func (e *Elder) Close() {
+	if e == nil {
+		return
+	}
+	_ = e.link.Close() // there is nothing to lose on it
+	<-e.done
+	e.closeRest()
+}
+
+// closeRest closes the sockets that this configuration does not want.
+func (e *Elder) closeRest() (unused []string) {
+	if e == nil {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name, files := range e.sockets {
+		unused = append(unused, name.Key+" "+name.At+" "+name.Net)
+		for _, f := range files {
+			_ = f.Close() // the elder's own goes with it
+		}
+		delete(e.sockets, name)
+	}
+	return unused
+}
+
+// sharesTables says whether the two processes understand each other's tables.
+func (e *Elder) sharesTables() bool {
+	for _, v := range e.said.Tables {
+		if v == handoverTables {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *Elder) onSocket(b []byte, files []*os.File) {
+	var names []socketName
+	if err := json.Unmarshal(b, &names); err != nil || len(names) != len(files) {
+		for _, f := range files {
+			_ = f.Close() // what it is, nobody knows
+		}
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i, n := range names {
+		e.sockets[n] = append(e.sockets[n], files[i])
+	}
+}
+
+func (e *Elder) onTable(b []byte, files []*os.File) {
+	closeFiles(files)
+	e.mu.Lock()
+	take := e.tables
+	e.mu.Unlock()
+	if take != nil {
+		take(b)
+	}
+}
+
+func (e *Elder) onReleased(b []byte, files []*os.File) {
+	closeFiles(files)
+	var r released
+	if json.Unmarshal(b, &r) == nil { // an unreadable one still says that it has let go
+		e.mu.Lock()
+		e.last = r
+		e.mu.Unlock()
+	}
+	e.once.Do(func() { close(e.free) })
+}
+
+// onConnection takes a client's connection over.
+func (e *Elder) onConnection(b []byte, files []*os.File) {
+	defer closeFiles(files)
+	from, err := netip.ParseAddr(string(b))
+	e.mu.Lock()
+	adopt := e.adopt
+	e.mu.Unlock()
+	if err != nil || adopt == nil {
+		return
+	}
+	for _, f := range files {
+		if nc, err := net.FileConn(f); err == nil { // else the client has gone meanwhile
+			_ = adopt(nc, from) // it has closed what it can't serve
+		}
+	}
+}
+
+func closeFiles(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close() // its duplicate is used, or nobody wants it
+	}
+}
+
+// take gives the sockets of that name, for the caller to close.
+func (e *Elder) take(name socketName) []*os.File {
+	if e == nil {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	files := e.sockets[name]
+	delete(e.sockets, name)
+	return files
+}
+
+// listener gives the elder's listener for an address of a key; nil: it had none.
+func (e *Elder) listener(key, at string) net.Listener {
+	files := e.take(socketName{key, at, "tcp"})
+	defer closeFiles(files)
+	for _, f := range files {
+		if l, err := net.FileListener(f); err == nil { // else it is bound again, or that says why not
+			return l
+		}
+	}
+	return nil
+}
+
+// packets gives the elder's UDP sockets for an address of a key.
+func (e *Elder) packets(key, at string) []*net.UDPConn {
+	files := e.take(socketName{key, at, "udp"})
+	defer closeFiles(files)
+	var all []*net.UDPConn
+	for _, f := range files {
+		c, err := net.FilePacketConn(f)
+		if err != nil {
+			continue
+		}
+		if u, ok := c.(*net.UDPConn); ok {
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
+// pair gives the elder's TCP listener and UDP sockets; both or none.
+func (e *Elder) pair(key, at string) (*net.TCPListener, []*net.UDPConn) {
+	l, udp := e.listener(key, at), e.packets(key, at)
+	tcp, ok := l.(*net.TCPListener)
+	if ok && len(udp) > 0 {
+		return tcp, udp
+	}
+	if l != nil {
+		_ = l.Close() // alone it is of no use
+	}
+	for _, u := range udp {
+		_ = u.Close() // likewise
+	}
+	return nil, nil
+}
+
+// twin speaks to the other process's duplicate fence; both sides have one.
+type twin struct{ link *handover.Link }
+
+// Ask implements fence.Twin.
+func (t twin) Ask(ctx context.Context, kind string, b []byte) ([]byte, error) {
+	return t.link.Call(ctx, kind, b)
+}
+
+// Tell implements fence.Twin.
+func (t twin) Tell(kind string, b []byte) error { return t.link.Send(kind, b) }
+
+// freed is closed when the elder has let go of what only one process may do; nil: there is none.
+func (e *Elder) freed() <-chan struct{} {
+	if e == nil {
+		return nil
+	}
+	return e.free
+}
+
+// gone is closed when the elder has ended; nil: there is none, or that has been seen.
+func (e *Elder) gone() <-chan struct{} {
+	if e == nil || e.seen {
+		return nil
+	}
+	return e.link.Gone()
+}
+
+// forget makes gone be quiet.
+func (e *Elder) forget() { e.seen = true }
