@@ -323,7 +323,9 @@ func TestProgramSaysWhatIsWrong(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond) // two signals at once are one
 	}
-	s.end()
+	if code := s.end(); code != 1 {
+		t.Errorf("exit code %d after a second signal, want 1: something was cut off", code)
+	}
 	<-done
 }
 

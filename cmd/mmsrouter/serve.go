@@ -52,7 +52,7 @@ func serve(ctx context.Context, file, pidFile string, out, errOut io.Writer) err
 	case err != nil:
 		elder.Refuse(err)
 		return usageError{err}
-	case elderErr != nil:
+	case process != nil && elderErr != nil:
 		return elderErr
 	}
 	limit := app.TuneMemory()
@@ -62,6 +62,9 @@ func serve(ctx context.Context, file, pidFile string, out, errOut io.Writer) err
 		return err
 	}
 	a.Log().Debug("memory", "limit", limit)
+	if elderErr != nil {
+		a.Log().Warn("this process can't be upgraded in place", "err", elderErr)
+	}
 	for _, w := range cfg.Warnings() {
 		if file != "" { // the embedded default is meant to be as it is
 			a.Log().Warn("configuration", "warning", w)
@@ -75,7 +78,8 @@ func serve(ctx context.Context, file, pidFile string, out, errOut io.Writer) err
 	return steer(a, signals, done)
 }
 
-// inherit makes this process one that can be replaced, and takes over from the one that it replaces, if there is one.
+// inherit makes this process one that can be replaced, and takes over from the one that it replaces, if there is one. Without a Process the
+// error says why it can't be replaced, which is no reason not to serve.
 func inherit(pidFile string, timeout time.Duration) (app.Process, *app.Elder, error) {
 	up, err := tableflip.New(tableflip.Options{PIDFile: pidFile, UpgradeTimeout: timeout})
 	if err != nil {
