@@ -57,7 +57,7 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	start("healthcheck", a.checker.Run)
 	if a.services != nil {
-		start("services", a.services.Run) // ends before the MMSC that it submits to
+		start("services", a.gated(a.services.Run, func() { _ = a.services.close() })) // ends before the MMSC that it submits to
 	}
 	if a.mmsc != nil {
 		start("held", a.watchHeld)

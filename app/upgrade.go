@@ -270,6 +270,9 @@ func (a *App) retire(rooms []*runner) {
 	}
 	end("admin") // first: what operators say is the heir's to hear
 	a.forgetPlan()
+	if a.services != nil {
+		a.services.Withdraw()
+	}
 	if a.mmsc != nil {
 		a.mmsc.Withdraw(ctx)
 	}

@@ -65,6 +65,8 @@ type Dispatcher struct {
 	key  string // of the reply URLs
 	wake chan struct{}
 
+	withdrawn atomic.Bool // another process of this node does what is due
+
 	mu    sync.Mutex // guards lanes and what is in them
 	lanes map[string]*lane
 	swept time.Time // Run's alone

@@ -44,11 +44,18 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	return d.db.Close()
 }
 
+// Withdraw ends the work on jobs, so that another process of this node can do it: those under way come to their end, and messages are still
+// taken, for the other one.
+func (d *Dispatcher) Withdraw() { d.withdrawn.Store(true) }
+
 // round does what is due once a while, begins what is due and can be begun, and says how long to wait.
 func (d *Dispatcher) round(ctx context.Context, wg *sync.WaitGroup) (time.Duration, error) {
 	now := time.Now()
 	if err := d.keep(ctx, now); err != nil {
 		return 0, err
+	}
+	if d.withdrawn.Load() {
+		return pollEvery, nil
 	}
 	names, next, err := d.db.work(ctx, now)
 	if err != nil {
