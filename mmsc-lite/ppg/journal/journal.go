@@ -40,7 +40,7 @@ type Journal struct {
 	log      *slog.Logger
 	instance string
 	lock     *os.File
-	mine     bool // the lock is held: no other process has the folder
+	mine     bool   // the lock is held: no other process has the folder
 	notes    *notes // nil: another process has the folder, or there is none
 
 	ops     chan *op
