@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/mmsrouter/mmsrouter/test/bench/measure"
 )
@@ -30,14 +31,21 @@ func main() {
 	flag.StringVar(&b.ours, "mmsrouter", "./mmsrouter", "the router's program (make build)")
 	dir := flag.String("dir", "", "folder of the data, on the disk to measure; empty: a temporary one")
 	rounds := flag.Int("rounds", 3, "interleaved rounds")
+	tables := flag.String("tables", "gateways,notifications,phones", "which tables to print")
 	flag.Parse()
-	if err := b.run(*dir, *rounds); err != nil {
+	if err := b.run(*dir, *rounds, strings.Split(*tables, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func (b *bench) run(dir string, rounds int) (err error) {
+func (b *bench) run(dir string, rounds int, names []string) (err error) {
+	known := map[string]func(int) ([]*measure.Table, error){"gateways": b.gateways, "notifications": b.notifications, "phones": b.phones}
+	for _, name := range names {
+		if known[name] == nil {
+			return fmt.Errorf("-tables: no table %q", name)
+		}
+	}
 	if b.ours, err = filepath.Abs(b.ours); err != nil {
 		return err
 	}
@@ -55,8 +63,8 @@ func (b *bench) run(dir string, rounds int) (err error) {
 		rounds = 1
 	}
 	fmt.Println(measure.Machine())
-	for _, t := range []func(int) ([]*measure.Table, error){b.gateways, b.notifications, b.phones} {
-		tables, err := t(rounds)
+	for _, name := range names {
+		tables, err := known[name](rounds)
 		for _, t := range tables {
 			fmt.Println()
 			t.Print(os.Stdout)
