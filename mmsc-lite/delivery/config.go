@@ -74,5 +74,10 @@ func (c *Config) shake(d time.Duration) time.Duration {
 	return d + time.Duration((rand.Float64()*2-1)*c.Jitter*float64(d))
 }
 
+// spread makes a pause longer by chance, never shorter: a carrier that says when is not asked before.
+func (c *Config) spread(d time.Duration) time.Duration {
+	return d + time.Duration(rand.Float64()*c.Jitter*float64(d))
+}
+
 // Resume gives the moment at which a deferred message is announced again.
 func (c *Config) Resume(expires time.Time) time.Time { return expires.Add(-c.ResumeBefore) }

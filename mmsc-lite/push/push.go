@@ -188,6 +188,9 @@ type RetryError struct {
 // Error gives the reasons of all carriers.
 func (e *RetryError) Error() string { return e.Err.Error() }
 
+// RetryAfter says when to try again; delivery asks for it.
+func (e *RetryError) RetryAfter() time.Duration { return e.After }
+
 // Unwrap gives the reasons.
 func (e *RetryError) Unwrap() error { return e.Err }
 

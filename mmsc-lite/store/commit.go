@@ -134,14 +134,16 @@ func (s *Store) first() *op {
 	}
 }
 
-// gather fills a batch with what waits, bookkeeping last; kept is a write that would have made it too large.
+// gather fills a batch with what waits; kept is a write that would have made it too large. Bookkeeping comes last and has places of its own:
+// else it would starve while more submit than a batch holds.
 func (s *Store) gather(batch []*op) (full []*op, kept *op) {
 	cost := batch[0].cost
 	if urgent := batch[0].next; urgent != nil {
 		batch, cost = append(batch, urgent), urgent.cost
 	}
+	room := s.opt.Tuning.Batch
 	for _, queue := range []chan *op{s.ops, s.lazy} {
-		for len(batch) < s.opt.Tuning.Batch {
+		for len(batch) < room {
 			select {
 			case o := <-queue:
 				if cost += o.cost; cost > s.opt.Tuning.BatchBytes {
@@ -153,6 +155,7 @@ func (s *Store) gather(batch []*op) (full []*op, kept *op) {
 			}
 			break
 		}
+		room += s.opt.Tuning.Batch / 4
 	}
 	return batch, nil
 }

@@ -75,13 +75,15 @@ type Outcome struct {
 // Finish brings a recipient to its final state, with its one delivery report and its one CDR in the same transaction.
 // ErrFinal: it has one already, and nothing was changed. ErrNotFound: no such recipient.
 func (s *Store) Finish(ctx context.Context, id ID, o Outcome) error {
-	return s.do(ctx, 0, nil, func(tx *Tx) error {
-		e, err := tx.load(id)
-		if err != nil {
-			return err
-		}
-		return tx.finish(e, o, time.Now())
-	})
+	return s.do(ctx, 0, nil, func(tx *Tx) error { return tx.finishID(id, o) })
+}
+
+func (tx *Tx) finishID(id ID, o Outcome) error {
+	e, err := tx.load(id)
+	if err != nil {
+		return err
+	}
+	return tx.finish(e, o, time.Now())
 }
 
 func (tx *Tx) finish(e *envelope, o Outcome, now time.Time) error {

@@ -99,32 +99,3 @@ func (s *Store) ClaimReports(ctx context.Context, limit int, lease time.Duration
 	})
 	return out, err
 }
-
-// EndReport ends a report that was claimed: next zero means that it is done with (why empty: handed on; else given up),
-// otherwise it is due again then. ErrStale: the lease had run out.
-func (s *Store) EndReport(ctx context.Context, r *Report, next time.Time, why string) error {
-	return s.later(ctx, func(tx *Tx) error {
-		now := time.Now()
-		var done any
-		if next.IsZero() {
-			done = millis(now)
-		}
-		n, err := tx.exec(`UPDATE reports SET due_at = $1, done_at = $2, lease = '', attempts = attempts + 1, last_error = $3
-			WHERE id = $4 AND lease = $5 AND due_at = $6`, due(next), done, clip(why), r.ID, s.instance, r.leaseUntil)
-		if err != nil {
-			return fmt.Errorf("end report: %w", err)
-		}
-		if n == 0 {
-			return ErrStale
-		}
-		if !next.IsZero() {
-			tx.soon(s.Wake.Delivery, next, now)
-			return nil
-		}
-		what := r.Kind.String() + " report sent"
-		if why != "" {
-			what = r.Kind.String() + " report given up"
-		}
-		return tx.event(r.Message.ID, 0, now, what, why)
-	})
-}

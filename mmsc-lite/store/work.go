@@ -106,43 +106,6 @@ func (s *Store) NextDue(ctx context.Context) (time.Time, bool, error) {
 	return fromMillis(next.Int64), next.Valid, nil
 }
 
-// Attempted ends a claim after a notification: handed on (why empty) or not. The recipient is due again at next. If its
-// state has changed meanwhile (the handset was faster than we) ErrStale is returned and nothing changes.
-func (s *Store) Attempted(ctx context.Context, d *Due, next time.Time, why string) error {
-	return s.later(ctx, func(tx *Tx) error {
-		now := time.Now()
-		state, what := d.State, "notification failed"
-		if why == "" {
-			what = "notified"
-			if state == Queued {
-				state = Notified
-			}
-		}
-		n, err := tx.exec(`UPDATE recipients SET state = $1, due_at = $2, lease = '', attempts = attempts + 1, last_error = $3
-			WHERE id = $4 AND lease = $5 AND due_at = $6 AND state = $7`, state, due(next), clip(why), d.Recipient.ID, s.instance, d.leaseUntil, d.State)
-		if err != nil {
-			return fmt.Errorf("note attempt: %w", err)
-		}
-		if n == 0 {
-			return ErrStale
-		}
-		tx.soon(s.Wake.Delivery, next, now)
-		return tx.event(d.Message.ID, d.Recipient.ID, now, what, why)
-	})
-}
-
-// Postpone ends a claim without an attempt.
-func (s *Store) Postpone(ctx context.Context, d *Due, next time.Time) error {
-	return s.later(ctx, func(tx *Tx) error {
-		n, err := tx.exec(`UPDATE recipients SET due_at = $1, lease = '' WHERE id = $2 AND lease = $3 AND due_at = $4`,
-			due(next), d.Recipient.ID, s.instance, d.leaseUntil)
-		if err == nil && n == 0 {
-			err = ErrStale
-		}
-		return err
-	})
-}
-
 // Defer notes that the handset will fetch later; the recipient is due again at next. ErrFinal: too late.
 func (s *Store) Defer(ctx context.Context, id ID, next time.Time, allowed bool) error {
 	return s.do(ctx, 0, nil, func(tx *Tx) error {
