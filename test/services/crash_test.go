@@ -1,0 +1,261 @@
+package services_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/test/services/provider"
+)
+
+// built is the program, built once for all stories.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func program(t *testing.T) string {
+	t.Helper()
+	tool, err := exec.LookPath("go")
+	if err != nil {
+		t.Skip("no go in PATH: the program can't be built here")
+	}
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "mmsrouter-services"); built.err != nil {
+			return
+		}
+		cmd := exec.Command(tool, "build", "-o", filepath.Join(built.dir, "mmsrouter"), "../../cmd/mmsrouter")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("build: %w: %s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return filepath.Join(built.dir, "mmsrouter")
+}
+
+// process is the program as an operator runs it, to be killed.
+type process struct {
+	t          *testing.T
+	bin, file  string
+	mm1, admin string
+	users      *phones
+	log        *bytes.Buffer
+	cmd        *exec.Cmd
+	done       chan struct{}
+}
+
+// ownAddresses gives n addresses on one host of 127.0.0.0/8 that nobody else picks.
+func ownAddresses(t *testing.T, n int) (list []string) {
+	t.Helper()
+	var b [3]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	host := fmt.Sprintf("127.%d.%d.%d", 16+b[0]%200, b[1], 1+b[2]%250)
+	for range n {
+		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+		if err != nil {
+			t.Skipf("no more loopback addresses here: %v", err)
+		}
+		defer l.Close() // held until all are found, so that they differ
+		list = append(list, l.Addr().String())
+	}
+	return list
+}
+
+func newProcess(t *testing.T, s setup) *process {
+	t.Helper()
+	at, dir := ownAddresses(t, 2), t.TempDir()
+	p := &process{t: t, bin: program(t), file: filepath.Join(dir, "mmsrouter.yaml"), mm1: at[0], admin: at[1], users: newPhones(t, s.phones)}
+	lines := []string{fmt.Sprintf("node: {name: r1, data: %q}", filepath.Join(dir, "data")), fmt.Sprintf("admin: {listen: %q}", p.admin), "log: {level: debug, format: json}",
+		"dns: {zones: []}", "mm1:", fmt.Sprintf("  listen: [%q]", p.mm1), "  hosts: [mms.example.net]"}
+	for _, l := range s.mm1() {
+		lines = append(lines, "  "+l)
+	}
+	lines = append(lines, s.config(p.users)...)
+	if err := os.WriteFile(p.file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.users.at.Store(p.mm1)
+	p.start()
+	t.Cleanup(p.kill)
+	return p
+}
+
+// start runs it and waits until it is ready.
+func (p *process) start() {
+	p.t.Helper()
+	p.log, p.done = &bytes.Buffer{}, make(chan struct{})
+	p.cmd = exec.Command(p.bin, "serve", "-c", p.file)
+	p.cmd.Stderr = p.log
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	cmd, done := p.cmd, p.done
+	go func() {
+		_ = cmd.Wait() // it is killed, or its log tells
+		close(done)
+	}()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	end := time.NewTimer(patience)
+	defer end.Stop()
+	for {
+		if resp, err := client.Get("http://" + p.admin + "/readyz"); err == nil {
+			_ = resp.Body.Close() // only the status counts
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		select {
+		case <-p.done:
+			p.t.Fatalf("the program ended: %s", p.log)
+		case <-end.C:
+			p.kill()
+			p.t.Fatalf("the program is not ready: %s", p.log)
+		case <-tick.C:
+		}
+	}
+}
+
+// kill ends it as a power loss does. Killing twice is fine.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended
+	<-p.done
+	if p.t.Failed() {
+		log := p.log.String()
+		p.t.Logf("log of the program:\n%s", log[max(0, len(log)-6000):])
+	}
+}
+
+// TestKilledInMidSession: the program is killed while the provider thinks about the second turn, and once more when the third was accepted and not
+// yet asked. After each start the session goes on where it was: the same key, the same state, one reply a turn.
+func TestKilledInMidSession(t *testing.T) {
+	t.Parallel()
+	w := newProcess(t, setup{services: []string{"lease: 1s"}})
+	thinking := make(chan struct{}, 1)
+	well := func(a provider.Ask) provider.Answer {
+		return provider.Reply{Text: fmt.Sprintf("%d/%s/%s", a.Turn, a.State, a.Text()), State: a.State + "x"}.XML()
+	}
+	first := true
+	var mu sync.Mutex
+	p := provider.Start(t, provider.Options{Do: func(a provider.Ask) provider.Answer {
+		mu.Lock()
+		think := a.Turn == 2 && first
+		first = first && !think
+		mu.Unlock()
+		if think {
+			return provider.Answer{Do: func(_ http.ResponseWriter, r *http.Request) {
+				thinking <- struct{}{}
+				<-r.Context().Done() // whoever asked is dead
+			}}
+		}
+		return well(a)
+	}})
+	enter(t, "http://"+w.admin, fmt.Sprintf(`{name: quiz, match: {codes: ["7000"]}, provider: {url: "%s", format: xml, retry: {first: 50ms, max: 200ms, for: 1h}}}`, p.URL))
+	w.users.say(t, alice, "7000", "a")
+	if r := w.users.reply(t, alice, "7000", 1); r.text != "1//a" {
+		t.Errorf("first turn: %q", r.text)
+	}
+	w.users.say(t, alice, "7000", "b")
+	<-thinking
+	w.kill()
+	w.start()
+	if r := w.users.reply(t, alice, "7000", 2); r.text != "2/x/b" {
+		t.Errorf("the turn that was under way: %q", r.text)
+	}
+	p.Stop()
+	w.users.say(t, alice, "7000", "c")
+	w.kill()
+	p2 := provider.Start(t, provider.Options{Addr: p.Addr, Do: well})
+	w.start()
+	if r := w.users.reply(t, alice, "7000", 3); r.text != "3/xx/c" {
+		t.Errorf("the turn that was accepted: %q", r.text)
+	}
+	w.users.say(t, alice, "7000", "d")
+	if r := w.users.reply(t, alice, "7000", 4); r.text != "4/xxx/d" {
+		t.Errorf("the turn after it: %q", r.text)
+	}
+	if n := w.users.count(alice); n != 4 || p.Repeats() != 1 {
+		t.Errorf("%d replies, want 4; %d keys repeated, want 1", n, p.Repeats())
+	}
+	p2.Await(2, "for a turn", provider.Turn)
+}
+
+// TestKilledAnywhere kills the program at moments that nobody picks while users write, and counts: each message that was accepted has one reply, no
+// more and no less.
+func TestKilledAnywhere(t *testing.T) {
+	if os.Getenv("MMSROUTER_LONG") == "" {
+		t.Skip("MMSROUTER_LONG not set: no rounds of kills")
+	}
+	w := newProcess(t, setup{services: []string{"lease: 1s"}})
+	p := provider.Start(t, provider.Options{Do: func(a provider.Ask) provider.Answer { return provider.Reply{Text: "re " + a.Text()}.JSON() }})
+	enter(t, "http://"+w.admin, fmt.Sprintf(`{name: echo, match: {codes: ["7000"]}, provider: {url: "%s", retry: {first: 50ms, max: 200ms, for: 1h}}}`, p.URL))
+	accepted, n := map[string]bool{}, 0
+	for round := range 20 {
+		pause := time.NewTimer(time.Duration(20+37*round%300) * time.Millisecond)
+		killed := make(chan struct{})
+		go func() {
+			<-pause.C
+			w.kill()
+			close(killed)
+		}()
+		for alive := true; alive; n++ {
+			text := fmt.Sprint("m", n)
+			if _, err := w.users.Send(t.Context(), alice, letter("7000", text)); err == nil {
+				accepted["re "+text] = true
+			}
+			select {
+			case <-killed:
+				alive = false
+			default:
+			}
+		}
+		w.start()
+	}
+	if len(accepted) == 0 {
+		t.Fatal("nothing was accepted")
+	}
+	got := map[string]int{}
+	end := time.Now().Add(2 * patience)
+	for missing := 1; missing > 0 && time.Now().Before(end); {
+		clear(got)
+		for _, e := range w.users.all() {
+			if e.Message != nil && len(e.Message.Parts) > 0 {
+				for i := range e.Message.Parts {
+					if part := &e.Message.Parts[i]; part.ContentType.Is("text/plain") {
+						got[string(part.Data)]++
+					}
+				}
+			}
+		}
+		missing = 0
+		for text := range accepted {
+			if got[text] == 0 {
+				missing++
+			}
+		}
+	}
+	for text := range accepted {
+		if got[text] != 1 {
+			t.Errorf("%q came %d times", text, got[text])
+		}
+	}
+	for text, k := range got {
+		if k > 1 {
+			t.Errorf("%q came %d times", text, k)
+		}
+	}
+	t.Logf("%d messages sent, %d accepted, %d replies", n, len(accepted), len(got))
+}

@@ -1,0 +1,92 @@
+package services_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/mmsrouter/mmsrouter/test/services/provider"
+)
+
+// TestProviderDown: nobody listens at the provider's address. A patient service tries on, ever more rarely, behind its breaker, and when the
+// provider is back the user gets the answer, of one turn with one key; a hasty one gives its user the fall-back text, and its
+// dead letter can be replayed. A whole hour of this with the clock under control is in the dispatcher's own stories.
+func TestProviderDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	do := func(a provider.Ask) provider.Answer { return provider.Reply{Text: "here again: " + a.Text()}.JSON() }
+	p := provider.Start(t, provider.Options{Do: do})
+	p.Stop()
+	w.enter(fmt.Sprintf(`{name: patient, match: {codes: ["7000"]}, provider: {url: "%s", retry: {first: 50ms, max: 400ms, for: 1h}, breaker: {failures: 3, pause: 300ms}}}`, p.URL),
+		fmt.Sprintf(`{name: hasty, match: {codes: ["7001"]}, provider: {url: "%s", retry: {first: 50ms, max: 100ms, for: 500ms}}, reply: {fallback: "not now"}}`, p.URL))
+	w.users.say(t, alice, "7000", "a")
+	w.users.say(t, carol, "7000", "c")
+	w.users.say(t, alice, "7001", "b")
+	if r := w.users.reply(t, alice, "7001", 1); r.text != "not now" {
+		t.Errorf("the hasty service's user reads %q", r.text)
+	}
+	const open, failed = "mmsrouter_dispatcher_open_breakers", "mmsrouter_dispatcher_calls_total"
+	w.Await("breaker to open", func() bool { return w.Metric(open) > 0 })
+	w.Await("dead letter", func() bool { return len(w.dead("hasty")) == 1 })
+	calls := w.Metric(failed, `result="failed"`)
+	if n := w.users.countFrom(alice, "7000") + w.users.countFrom(carol, "7000"); n != 0 || calls < 4 || calls > 100 {
+		t.Errorf("%d answers while the provider is down, %v calls", n, calls)
+	}
+	back := provider.Start(t, provider.Options{Addr: p.Addr, Do: do})
+	if r := w.users.reply(t, alice, "7000", 1); r.text != "here again: a" {
+		t.Errorf("the patient service's user reads %q", r.text)
+	}
+	w.users.reply(t, carol, "7000", 1)
+	w.Await("breaker to close", func() bool { return w.Metric(open) == 0 })
+	letter := w.dead("hasty")[0]
+	if letter.User != alice || letter.Kind != "turn" || letter.Error == "" {
+		t.Errorf("dead letter %+v", letter)
+	}
+	if status, body := w.Post("/api/v1/services/hasty/replay?id=" + letter.ID); status != 200 || !strings.Contains(string(body), `"replayed":1`) {
+		t.Errorf("replay: %d %s", status, body)
+	}
+	if r := w.users.reply(t, alice, "7001", 2); r.text != "here again: b" {
+		t.Errorf("after the replay: %q", r.text)
+	}
+	if a := back.Await(3, "for a turn", provider.Turn); a.ID != letter.ID {
+		t.Errorf("replayed with the key %s, want %s", a.ID, letter.ID)
+	}
+	if n := w.users.count(alice); n != 3 {
+		t.Errorf("alice has %d messages, want 3", n)
+	}
+}
+
+// TestProviderFailsThenAnswers: statuses that mean "later" are tried again with the same key, and Retry-After is regarded.
+func TestProviderFailsThenAnswers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	var entries []string
+	statuses := []int{408, 425, 429, 500, 502, 503, 504}
+	providers := map[string]*provider.Provider{}
+	for i, status := range statuses {
+		code := fmt.Sprint(7000 + i)
+		tries := make(chan struct{}, 2)
+		providers[code] = provider.Start(t, provider.Options{Do: func(provider.Ask) provider.Answer {
+			select {
+			case tries <- struct{}{}:
+				return provider.Answer{Status: status}
+			default:
+				return provider.Reply{Text: fmt.Sprint("after ", status)}.XML()
+			}
+		}})
+		entries = append(entries, fmt.Sprintf(`{name: s%s, match: {codes: ["%[1]s"]}, provider: {url: "%s", format: xml, retry: {first: 20ms, max: 20ms, for: 1h}}}`, code, providers[code].URL))
+	}
+	w.enter(entries...)
+	for code := range providers {
+		w.users.say(t, alice, code, "x")
+	}
+	for i, status := range statuses {
+		code := fmt.Sprint(7000 + i)
+		if r := w.users.reply(t, alice, code, 1); r.text != fmt.Sprint("after ", status) {
+			t.Errorf("%d: %q", status, r.text)
+		}
+		if p := providers[code]; len(p.Asks()) != 3 || p.Repeats() != 2 {
+			t.Errorf("%d: asked %d times, %d with the same key", status, len(p.Asks()), p.Repeats())
+		}
+	}
+}

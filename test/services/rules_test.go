@@ -1,0 +1,292 @@
+package services_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mmsrouter/mmsrouter/handset"
+	"github.com/mmsrouter/mmsrouter/mms"
+	"github.com/mmsrouter/mmsrouter/mms/wsp"
+	"github.com/mmsrouter/mmsrouter/test/services/provider"
+)
+
+// sendReq makes an M-Send.req with a text, and header fields of its own.
+func sendReq(transaction, from, to, text string, extra ...string) []byte {
+	q := mms.SendReq{TransactionID: transaction, Version: mms.Version12, From: from + "/TYPE=PLMN", To: []string{mms.ParseAddress(to).String()}, ContentType: wsp.Media(wsp.MultipartMixed)}
+	for i := 0; i+1 < len(extra); i += 2 {
+		h, err := mms.ParseHeader(mms.MSendReq, extra[i], extra[i+1])
+		if err != nil {
+			panic(err) // the names are this file's
+		}
+		q.Extra = append(q.Extra, h)
+	}
+	pdu, err := wsp.AppendParts(q.AppendHead(nil), []wsp.Part{{ContentType: wsp.Media("text/plain", "charset", "utf-8"), Data: []byte(text), Size: int64(len(text))}})
+	if err != nil {
+		panic(err) // so is the part
+	}
+	return pdu
+}
+
+func echo(format string) func(provider.Ask) provider.Answer {
+	return func(a provider.Ask) provider.Answer {
+		if a.Kind != "turn" {
+			return provider.Answer{Status: 204}
+		}
+		return provider.Reply{Text: "re " + a.Text()}.In(format)
+	}
+}
+
+// TestRecipientsAll: the provider answers everybody whom the user has written to, if the service allows it; a provider of a service that does
+// not only reaches the user.
+func TestRecipientsAll(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	p := provider.Start(t, provider.Options{Do: func(a provider.Ask) provider.Answer {
+		return provider.Reply{Text: "to all of you", Recipients: "all"}.JSON()
+	}})
+	w.enter(fmt.Sprintf(`{name: open, match: {codes: ["7000"]}, provider: {url: "%s"}, reply: {recipients: all}}`, p.URL),
+		fmt.Sprintf(`{name: closed, match: {codes: ["7001"]}, provider: {url: "%s"}}`, p.URL))
+	for _, code := range []string{"7000", "7001"} {
+		l := letter(code, "hello all")
+		l.To, l.Cc = append(l.To, bob), []string{carol}
+		if _, err := w.users.Send(t.Context(), alice, l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	from := func(code string) func(a provider.Ask) bool {
+		return func(a provider.Ask) bool { return a.Code == code }
+	}
+	for _, code := range []string{"7000", "7001"} {
+		if a := p.Await(1, "for "+code, from(code)); strings.Join(a.Recipients, " ") != bob+" "+carol {
+			t.Errorf("others: %q", a.Recipients)
+		}
+		if r := w.users.reply(t, alice, code, 1); r.text != "to all of you" {
+			t.Errorf("%s: %q", code, r.text)
+		}
+	}
+	for _, other := range []string{bob, carol} {
+		if r := w.users.reply(t, other, "7000", 1); r.text != "to all of you" {
+			t.Errorf("%s: %q", other, r.text)
+		}
+		w.users.await(t, other, 2, "messages from alice", func(e handset.Event) bool { return e.Kind == handset.Stored && e.From == alice+"/TYPE=PLMN" })
+		if n := w.users.count(other); n != 3 {
+			t.Errorf("%s has %d messages, want two of alice's and one of the service", other, n)
+		}
+	}
+}
+
+// TestReports: the provider is told that its answer was retrieved and read, or rejected, with the reply's id and the turn it belongs to.
+func TestReports(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{phones: func(o *handset.Options) { o.ReadReport = true }})
+	for i, format := range []string{"xml", "json", "http"} {
+		code := fmt.Sprint(7000 + i)
+		p := provider.Start(t, provider.Options{Secret: "s", Do: echo(format)})
+		w.enter(fmt.Sprintf(`{name: s%s, match: {codes: ["%[1]s"]}, provider: {url: "%s", format: %s, reports: true, secret: s}}`, code, p.URL, format))
+		w.users.say(t, alice, code, "x")
+		r := w.users.reply(t, alice, code, 1)
+		for _, want := range []provider.Report{{Kind: "delivery", Message: r.MessageID, Recipient: alice, Status: "retrieved"}, {Kind: "read", Message: r.MessageID, Recipient: alice, Status: "read"}} {
+			a := p.Await(1, "of "+want.Kind, func(a provider.Ask) bool { return provider.Reported(a) && a.Report.Kind == want.Kind })
+			if a.Report != want || a.Service != "s"+code || a.Session == "" || a.Turn != 1 {
+				t.Errorf("%s: %+v, want %+v", format, a, want)
+			}
+		}
+	}
+}
+
+// TestRejectedReply: a handset that refuses the reply is reported too.
+func TestRejectedReply(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{phones: func(o *handset.Options) { o.Mode = handset.Reject }})
+	p := provider.Start(t, provider.Options{Do: echo("json")})
+	w.enter(fmt.Sprintf(`{name: echo, match: {codes: ["7000"]}, provider: {url: "%s", reports: true}}`, p.URL))
+	w.users.say(t, bob, "7000", "x")
+	if a := p.Await(1, "of a report", provider.Reported); a.Report.Kind != "delivery" || a.Report.Status != "rejected" || a.Report.Recipient != bob {
+		t.Errorf("reported %+v", a.Report)
+	}
+}
+
+// TestPriceInTheRecord: the price that the provider names stands in the call detail record of the reply, with the service; a handset that names
+// a price or a service has neither in its own.
+func TestPriceInTheRecord(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	p := provider.Start(t, provider.Options{Do: func(a provider.Ask) provider.Answer {
+		return provider.Reply{Text: "here", Price: "SEK4.50;vat=25"}.XML()
+	}})
+	w.enter(fmt.Sprintf(`{name: shop, match: {codes: ["7000"]}, provider: {url: "%s", format: xml}}`, p.URL))
+	conf, err := w.users.SendPDU(t.Context(), alice, sendReq("T1", alice, "7000", "x", "X-Mmsrouter-Price", "SEK999", "X-Mmsrouter-Service", "bank"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := w.users.reply(t, alice, "7000", 1)
+	type record struct {
+		MessageID string `json:"message_id"`
+		Sender    string `json:"sender"`
+		Recipient string `json:"recipient"`
+		State     string `json:"state"`
+		Service   string `json:"service"`
+		Price     string `json:"price"`
+	}
+	records := map[string]record{}
+	w.Await("both records", func() bool {
+		files, err := filepath.Glob(filepath.Join(w.Dir, "data", "cdr", "*.json*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for l := range bytes.Lines(b) {
+				var x record
+				if json.Unmarshal(l, &x) == nil { // the last line may still be written
+					records[x.MessageID] = x
+				}
+			}
+		}
+		return records[conf.MessageID()].State != "" && records[r.MessageID].State != ""
+	})
+	if x := records[r.MessageID]; x.Price != "SEK4.50;vat=25" || x.Service != "shop" || x.Sender != "7000" || x.Recipient != alice || x.State != "retrieved" {
+		t.Errorf("record of the reply: %+v", x)
+	}
+	if x := records[conf.MessageID()]; x.Price != "" || x.Service == "bank" || x.Sender != alice || x.Recipient != "7000" {
+		t.Errorf("record of the user's message: %+v", x)
+	}
+	for _, h := range r.Message.Headers {
+		if strings.HasPrefix(strings.ToLower(h.Name()), "x-mmsrouter-") {
+			t.Errorf("the handset gets %s", h.Name())
+		}
+	}
+}
+
+// TestMarksOfAHandset: a handset that sets our marks is a user like any other: its message is a turn, and another user gets none of them.
+func TestMarksOfAHandset(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	p := provider.Start(t, provider.Options{Do: echo("json")})
+	w.enter(fmt.Sprintf(`{name: echo, match: {codes: ["7000"]}, provider: {url: "%s"}}`, p.URL))
+	marks := []string{"X-Mmsrouter-Service", "echo", "X-Mmsrouter-Hops", "5"}
+	if _, err := w.users.SendPDU(t.Context(), alice, sendReq("T1", alice, "7000", "x", marks...)); err != nil {
+		t.Fatalf("a message with our marks: %v", err)
+	}
+	if r := w.users.reply(t, alice, "7000", 1); r.text != "re x" {
+		t.Errorf("reply %q", r.text)
+	}
+	if _, err := w.users.SendPDU(t.Context(), alice, sendReq("T2", alice, bob, "y", marks...)); err != nil {
+		t.Fatal(err)
+	}
+	e := w.users.await(t, bob, 1, "messages", func(e handset.Event) bool { return e.Kind == handset.Stored })
+	for _, h := range e.Message.Headers {
+		if strings.HasPrefix(strings.ToLower(h.Name()), "x-mmsrouter-") {
+			t.Errorf("bob gets %s", h.Name())
+		}
+	}
+}
+
+// TestLoop: a provider whose answers go to another service's code, by recipients: all, triggers that one only if it allows it, and
+// not without end.
+func TestLoop(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	all := func(a provider.Ask) provider.Answer {
+		return provider.Reply{Text: a.Text() + "+", Recipients: "all"}.JSON()
+	}
+	first, shut, ring := provider.Start(t, provider.Options{Do: all}), provider.Start(t, provider.Options{Do: all}), provider.Start(t, provider.Options{Do: all})
+	w.enter(fmt.Sprintf(`{name: first, match: {codes: ["7000"]}, provider: {url: "%s"}, reply: {recipients: all}}`, first.URL),
+		fmt.Sprintf(`{name: shut, match: {codes: ["7001"]}, provider: {url: "%s"}, reply: {recipients: all}}`, shut.URL),
+		fmt.Sprintf(`{name: ring, match: {codes: ["7002"]}, provider: {url: "%s"}, reply: {recipients: all}, loop: {allow: true, max_hops: 3}}`, ring.URL))
+	// To first and ring: both answer all. Ring takes first's answer, which came by one hop; what comes back to first is refused.
+	l := letter("7000", "x")
+	l.To = append(l.To, "7002")
+	if _, err := w.users.Send(t.Context(), alice, l); err != nil {
+		t.Fatal(err)
+	}
+	w.users.reply(t, alice, "7000", 1)
+	w.users.reply(t, alice, "7002", 1)
+	if a := ring.Await(2, "for turns", provider.Turn); a.Sender != "7000" && a.Sender != alice {
+		t.Errorf("ring was asked by %s", a.Sender)
+	}
+	// To first and shut: the answer of the one is nothing for the other.
+	l = letter("7000", "y")
+	l.To = append(l.To, "7001")
+	if _, err := w.users.Send(t.Context(), carol, l); err != nil {
+		t.Fatal(err)
+	}
+	w.users.reply(t, carol, "7000", 1)
+	w.users.reply(t, carol, "7001", 1)
+	if n := len(shut.Asks()); n != 1 {
+		t.Errorf("shut was asked %d times, want once", n)
+	}
+	if n := len(first.Asks()); n != 2 {
+		t.Errorf("first was asked %d times, want twice", n)
+	}
+	if n := len(ring.Asks()); n > 5 {
+		t.Errorf("ring was asked %d times", n)
+	}
+}
+
+// TestUnknownCode: a message to a code that no service takes is answered, by the M-Send.conf or by a text, never with silence; and a keyword that
+// nobody knows likewise.
+func TestUnknownCode(t *testing.T) {
+	t.Parallel()
+	t.Run("text", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, setup{services: []string{`unknown: {text: "Nobody here knows that. Try 7000."}`}})
+		p := provider.Start(t, provider.Options{Do: echo("json")})
+		w.enter(fmt.Sprintf(`{name: echo, match: {codes: ["7000"], keywords: [echo]}, provider: {url: "%s"}}`, p.URL))
+		for _, code := range []string{"7999", "7000"} {
+			w.users.say(t, alice, code, "what is this")
+			if r := w.users.reply(t, alice, code, 1); r.text != "Nobody here knows that. Try 7000." {
+				t.Errorf("%s: %q", code, r.text)
+			}
+		}
+		w.users.say(t, alice, "7000", "echo this")
+		if r := w.users.reply(t, alice, "7000", 2); r.text != "re echo this" {
+			t.Errorf("%q", r.text)
+		}
+		if n := len(p.Asks()); n != 1 {
+			t.Errorf("the provider was asked %d times", n)
+		}
+	})
+	for status, want := range map[string]mms.Status{"address_unresolved": mms.ErrorPermanentAddressUnresolved, "service_denied": mms.ErrorPermanentServiceDenied} {
+		t.Run(status, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setup{services: []string{"unknown: {status: " + status + "}"}})
+			conf, err := w.users.Send(t.Context(), alice, letter("7999", "what is this"))
+			if err == nil || conf == nil || mms.Status(conf.Octet(mms.FieldResponseStatus)) != want {
+				t.Errorf("M-Send.conf: %v, want %s", err, want)
+			}
+		})
+	}
+}
+
+// TestEntriesAreChecked: what can't work is refused when it is entered, with the reason, and the catalogue stays as it was.
+func TestEntriesAreChecked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	w.enter(`{name: quiz, match: {codes: ["7000"]}, provider: {url: "http://provider.example.net/"}}`)
+	for _, c := range []struct{ name, entry, why string }{
+		{"bad URL", `{name: a, match: {codes: ["7001"]}, provider: {url: "provider"}}`, "provider.url"},
+		{"a file", `{name: a, match: {codes: ["7001"]}, provider: {url: "file:///etc/passwd"}}`, "provider.url"},
+		{"a private address", `{name: a, match: {codes: ["7001"]}, provider: {url: "http://10.0.0.1/"}}`, "10.0.0.1"},
+		{"unknown format", `{name: a, match: {codes: ["7001"]}, provider: {url: "http://provider.example.net/", format: soap}}`, "provider.format"},
+		{"equal rank", `{name: a, match: {codes: ["7000"]}, provider: {url: "http://provider.example.net/"}}`, "quiz"},
+		{"no answer for a user", `{name: a, match: {codes: ["7001"]}, provider: {url: "http://provider.example.net/"}, reply: {fallback: ""}}`, "reply.fallback"},
+		{"an unknown key", `{name: a, match: {codes: ["7001"]}, provider: {url: "http://provider.example.net/"}, colour: red}`, "colour"},
+	} {
+		status, body := call(t, "POST", w.API+"/api/v1/services", "application/yaml", "- "+c.entry+"\n")
+		if status != 422 && status != 400 || !strings.Contains(string(body), c.why) {
+			t.Errorf("%s: %d %s", c.name, status, body)
+		}
+	}
+	if _, body := w.Get("/api/v1/services"); strings.Count(string(body), `"name"`) != 1 {
+		t.Errorf("catalogue: %s", body)
+	}
+}
