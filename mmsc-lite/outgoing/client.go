@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -59,7 +60,8 @@ func (c *Client) Release() {
 	c.http.Load().CloseIdleConnections()
 }
 
-// Check says whether a URL can be asked for at all, without a look-up: for
+// Check says whether a URL can be asked for at all, without a look-up of its
+// name (an address in its place is looked at): for
 // catalogues that refuse a bad URL when it is entered. The error is a *Error.
 func (g *Guard) Check(rawURL string) (*url.URL, error) {
 	u, err := g.policy.Load().check(rawURL)
@@ -93,6 +95,11 @@ func (p *policy) check(rawURL string) (*url.URL, *Error) {
 		return no(u.Hostname(), "port %s may not be reached", u.Port())
 	case u.Port() == "" && !p.port(map[string]string{"http": "80", "https": "443"}[u.Scheme]):
 		return no(u.Hostname(), "the port of %s is not listed in ports", u.Scheme)
+	}
+	if a, err := netip.ParseAddr(u.Hostname()); err == nil {
+		if why := p.refuses(a); why != "" {
+			return no(u.Hostname(), "%s is %s", a, why)
+		}
 	}
 	u.Fragment, u.RawFragment = "", ""
 	return u, nil

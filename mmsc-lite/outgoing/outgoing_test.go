@@ -145,6 +145,7 @@ func TestURLsThatAreRefused(t *testing.T) {
 		"relative": "/x", "no scheme": "example.com/x", "no host": "http:///x", "opaque": "http:example.com", "password": "http://user:pw@example.com/",
 		"port": "http://example.com:25/", "port zero": "http://example.com:0/", "port beyond": "http://example.com:99999/", "space": "http://exa mple.com/",
 		"control": "http://example.com/\r\nHost: x", "zone": "http://[fe80::1%25eth0]/", "backslash": `http://example.com\@127.0.0.1/`,
+		"private address": "http://10.0.0.1/", "loopback": "http://[::1]:8080/", "link-local": "http://169.254.169.254/latest/",
 		"long": "http://example.com/" + strings.Repeat("a", 5000), "empty": "",
 	} {
 		t.Run(name, func(t *testing.T) {
