@@ -50,7 +50,11 @@ func TestLateAnswer(t *testing.T) {
 			if first.ReplyURL == second.ReplyURL || first.Session != second.Session || second.Turn != 2 {
 				t.Errorf("turns at %s and %s", first.ReplyURL, second.ReplyURL)
 			}
-			if n := w.post(first.ReplyURL, provider.Garbage("application/x-nothing")); format != "http" && n != http.StatusBadRequest {
+			garbage := provider.Garbage("application/x-nothing")
+			if format == "http" {
+				garbage.Body = nil // of other octets the platform makes what it can
+			}
+			if n := w.post(first.ReplyURL, garbage); n != http.StatusBadRequest {
 				t.Errorf("garbage: %d", n)
 			}
 			forged := first.ReplyURL[:len(first.ReplyURL)-1] + string('0'+('1'-first.ReplyURL[len(first.ReplyURL)-1])&1)

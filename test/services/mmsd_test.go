@@ -18,7 +18,7 @@ import (
 )
 
 // TestMMSD: the user's handset is mmsd-tng. It sends to the code, is notified by SMS, fetches the reply with its picture, and answers it: the next
-// turn.
+// turn. It makes an international number of a short code by its own country, so the service has that one as well.
 func TestMMSD(t *testing.T) {
 	t.Parallel()
 	if err := mmsd.Missing(); err != nil {
@@ -58,12 +58,12 @@ func TestMMSD(t *testing.T) {
 		}
 	})
 	r := appliance.Start(t, appliance.Setup{MM1: []string{"url: " + gate.URL + "/", fmt.Sprintf("identity: {trusted: [\"127.0.0.0/8\"], headers: [%s]}", msisdn)},
-		Top: []string{"mmsc:", "  enabled: true", `  services: {enabled: true, codes: ["7"]}`, `  outgoing: {allow: ["127.0.0.1"]}`, "push:", "  carriers:",
+		Top: []string{"mmsc:", "  enabled: true", `  services: {enabled: true, codes: ["7", "+467000"]}`, `  outgoing: {allow: ["127.0.0.1"]}`, "push:", "  carriers:",
 			fmt.Sprintf("    - {name: sms, type: smpp, smpp: {smscs: [{address: %q, system_id: mmsc, password: pw}], reconnect: 20ms}}", smsc.Addr()),
 			"  routes: [{carriers: [sms]}]"}})
 	at.Store(r.MM1)
 	p := provider.Start(t, provider.Options{Do: counting(t, "xml")})
-	enter(t, r.API, fmt.Sprintf(`{name: quiz, match: {codes: ["7000"]}, provider: {url: "%s", format: xml}}`, p.URL))
+	enter(t, r.API, fmt.Sprintf(`{name: quiz, match: {codes: ["7000", "+467000"]}, provider: {url: "%s", format: xml}}`, p.URL))
 	for i, text := range []string{"hello", "bye"} {
 		if _, err := h.Send(ctx, []string{"7000"}, "Quiz", false, mmsd.File{ID: "text.txt", Type: "text/plain", Data: []byte(text)}); err != nil {
 			t.Fatal(err)
@@ -73,7 +73,7 @@ func TestMMSD(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m.Sender != "7000" || len(m.Attachments) != 2 {
+		if m.Sender != "+467000" || len(m.Attachments) != 2 {
 			t.Errorf("received %+v", m)
 		}
 		var words string

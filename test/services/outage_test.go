@@ -18,7 +18,7 @@ func TestProviderDown(t *testing.T) {
 	p := provider.Start(t, provider.Options{Do: do})
 	p.Stop()
 	w.enter(fmt.Sprintf(`{name: patient, match: {codes: ["7000"]}, provider: {url: "%s", retry: {first: 50ms, max: 400ms, for: 1h}, breaker: {failures: 3, pause: 300ms}}}`, p.URL),
-		fmt.Sprintf(`{name: hasty, match: {codes: ["7001"]}, provider: {url: "%s", retry: {first: 50ms, max: 100ms, for: 500ms}}, reply: {fallback: "not now"}}`, p.URL))
+		fmt.Sprintf(`{name: hasty, match: {codes: ["7001"]}, provider: {url: "%s", retry: {first: 50ms, max: 100ms, for: 500ms}, breaker: {failures: 1000, pause: 1m}}, reply: {fallback: "not now"}}`, p.URL))
 	w.users.say(t, alice, "7000", "a")
 	w.users.say(t, carol, "7000", "c")
 	w.users.say(t, alice, "7001", "b")

@@ -133,6 +133,8 @@ func TestPriceInTheRecord(t *testing.T) {
 		Service   string `json:"service"`
 		Price     string `json:"price"`
 	}
+	asked, _, _ := strings.Cut(conf.MessageID(), "@")
+	answered, _, _ := strings.Cut(r.MessageID, "@")
 	records := map[string]record{}
 	w.Await("both records", func() bool {
 		files, err := filepath.Glob(filepath.Join(w.Dir, "data", "cdr", "*.json*"))
@@ -151,12 +153,12 @@ func TestPriceInTheRecord(t *testing.T) {
 				}
 			}
 		}
-		return records[conf.MessageID()].State != "" && records[r.MessageID].State != ""
+		return records[asked].State != "" && records[answered].State != ""
 	})
-	if x := records[r.MessageID]; x.Price != "SEK4.50;vat=25" || x.Service != "shop" || x.Sender != "7000" || x.Recipient != alice || x.State != "retrieved" {
+	if x := records[answered]; x.Price != "SEK4.50;vat=25" || x.Service != "shop" || x.Sender != "7000" || x.Recipient != alice || x.State != "retrieved" {
 		t.Errorf("record of the reply: %+v", x)
 	}
-	if x := records[conf.MessageID()]; x.Price != "" || x.Service == "bank" || x.Sender != alice || x.Recipient != "7000" {
+	if x := records[asked]; x.Price != "" || x.Service == "bank" || x.Sender != alice || x.Recipient != "7000" {
 		t.Errorf("record of the user's message: %+v", x)
 	}
 	for _, h := range r.Message.Headers {
@@ -190,45 +192,46 @@ func TestMarksOfAHandset(t *testing.T) {
 	}
 }
 
-// TestLoop: a provider whose answers go to another service's code, by recipients: all, triggers that one only if it allows it, and
-// not without end.
+// TestLoop: a provider that answers everybody does not reach another service that the user has written to as well, and a machine's
+// answer, of class Auto, is a turn only where the service allows it.
 func TestLoop(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
-	all := func(a provider.Ask) provider.Answer {
-		return provider.Reply{Text: a.Text() + "+", Recipients: "all"}.JSON()
-	}
-	first, shut, ring := provider.Start(t, provider.Options{Do: all}), provider.Start(t, provider.Options{Do: all}), provider.Start(t, provider.Options{Do: all})
+	all := func(a provider.Ask) provider.Answer { return provider.Reply{Text: a.Text() + "+", Recipients: "all"}.JSON() }
+	first, second := provider.Start(t, provider.Options{Do: all}), provider.Start(t, provider.Options{Do: all})
 	w.enter(fmt.Sprintf(`{name: first, match: {codes: ["7000"]}, provider: {url: "%s"}, reply: {recipients: all}}`, first.URL),
-		fmt.Sprintf(`{name: shut, match: {codes: ["7001"]}, provider: {url: "%s"}, reply: {recipients: all}}`, shut.URL),
-		fmt.Sprintf(`{name: ring, match: {codes: ["7002"]}, provider: {url: "%s"}, reply: {recipients: all}, loop: {allow: true, max_hops: 3}}`, ring.URL))
-	// To first and ring: both answer all. Ring takes first's answer, which came by one hop; what comes back to first is refused.
+		fmt.Sprintf(`{name: second, match: {codes: ["7001"]}, provider: {url: "%s"}, reply: {recipients: all}, loop: {allow: true, max_hops: 3}}`, second.URL))
 	l := letter("7000", "x")
-	l.To = append(l.To, "7002")
+	l.To, l.Cc = append(l.To, "7001"), []string{carol}
 	if _, err := w.users.Send(t.Context(), alice, l); err != nil {
 		t.Fatal(err)
 	}
-	w.users.reply(t, alice, "7000", 1)
-	w.users.reply(t, alice, "7002", 1)
-	if a := ring.Await(2, "for turns", provider.Turn); a.Sender != "7000" && a.Sender != alice {
-		t.Errorf("ring was asked by %s", a.Sender)
+	for _, number := range []string{alice, carol} {
+		for _, code := range []string{"7000", "7001"} {
+			if r := w.users.reply(t, number, code, 1); r.text != "x+" {
+				t.Errorf("%s reads %q from %s", number, r.text, code)
+			}
+		}
 	}
-	// To first and shut: the answer of the one is nothing for the other.
-	l = letter("7000", "y")
-	l.To = append(l.To, "7001")
-	if _, err := w.users.Send(t.Context(), carol, l); err != nil {
-		t.Fatal(err)
+	auto := func(code string) (mms.Status, error) {
+		q := mms.SendReq{TransactionID: "A" + code, From: alice + "/TYPE=PLMN", To: []string{mms.ParseAddress(code).String()}, Class: "Auto", ContentType: wsp.Media("text/plain")}
+		conf, err := w.users.SendPDU(t.Context(), alice, append(q.AppendHead(nil), "I am away"...))
+		if conf == nil {
+			t.Fatal(err)
+		}
+		return mms.Status(conf.Octet(mms.FieldResponseStatus)), err
 	}
-	w.users.reply(t, carol, "7000", 1)
-	w.users.reply(t, carol, "7001", 1)
-	if n := len(shut.Asks()); n != 1 {
-		t.Errorf("shut was asked %d times, want once", n)
+	if status, err := auto("7000"); err == nil || status != mms.ErrorPermanentServiceDenied {
+		t.Errorf("a machine's answer: %s, want %s", status, mms.ErrorPermanentServiceDenied)
 	}
-	if n := len(first.Asks()); n != 2 {
-		t.Errorf("first was asked %d times, want twice", n)
+	if _, err := auto("7001"); err != nil {
+		t.Errorf("a machine's answer where it is allowed: %v", err)
 	}
-	if n := len(ring.Asks()); n > 5 {
-		t.Errorf("ring was asked %d times", n)
+	if r := w.users.reply(t, alice, "7001", 2); r.text != "I am away+" {
+		t.Errorf("its reply: %q", r.text)
+	}
+	if n, k := len(first.Asks()), len(second.Asks()); n != 1 || k != 2 {
+		t.Errorf("the providers were asked %d and %d times, want 1 and 2", n, k)
 	}
 }
 

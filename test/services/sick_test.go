@@ -82,7 +82,7 @@ func TestSickProviders(t *testing.T) {
 	providers, entries := make([]*provider.Provider, len(list)), []string{}
 	for i, s := range list {
 		providers[i] = provider.Start(t, provider.Options{Media: media, Do: func(provider.Ask) provider.Answer { return s.answer(providers[i]) }})
-		entries = append(entries, fmt.Sprintf(`{name: s%d, match: {codes: ["%d"]}, provider: {url: "%s", format: %s, retry: {first: 50ms, max: 50ms, for: 200ms}%s}, reply: {fallback: "sorry"}}`,
+		entries = append(entries, fmt.Sprintf(`{name: s%d, match: {codes: ["%d"]}, provider: {url: "%s", format: %s, retry: {first: 50ms, max: 50ms, for: 500ms}%s}, reply: {fallback: "sorry"}}`,
 			i, 7000+i, providers[i].URL, s.format, s.more))
 	}
 	well := provider.Start(t, provider.Options{Do: func(a provider.Ask) provider.Answer { return provider.Reply{Text: "well"}.JSON() }})
