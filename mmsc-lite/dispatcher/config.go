@@ -15,6 +15,7 @@ type Config struct {
 	Unknown  UnknownConfig `yaml:"unknown"`   // a message to one of codes that no service takes
 	ReplyURL string        `yaml:"reply_url"` // how providers reach us, for late answers: http://HOST/PATH at the MM1 door; empty: none are taken
 	Keep     KeepConfig    `yaml:"keep"`
+	Lease    time.Duration `yaml:"lease"` // what a node that died had under way is done by another, or by itself started again, after so long
 }
 
 // UnknownConfig says what the sender gets.
@@ -31,7 +32,7 @@ type KeepConfig struct {
 
 // DefaultConfig gives the defaults.
 func DefaultConfig() Config {
-	return Config{Unknown: UnknownConfig{Status: "address_unresolved"}, Keep: KeepConfig{Done: 24 * time.Hour, Dead: 30 * 24 * time.Hour}}
+	return Config{Unknown: UnknownConfig{Status: "address_unresolved"}, Keep: KeepConfig{Done: 24 * time.Hour, Dead: 30 * 24 * time.Hour}, Lease: 30 * time.Second}
 }
 
 // Validate says what can't be.
@@ -55,6 +56,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Keep.Done < time.Minute || c.Keep.Dead < c.Keep.Done {
 		return fmt.Errorf("keep: done %s, dead %s: want at least 1m, and dead at least as long as done", c.Keep.Done, c.Keep.Dead)
+	}
+	if c.Lease < time.Second {
+		return fmt.Errorf("lease: %s: want at least 1s", c.Lease)
 	}
 	return nil
 }

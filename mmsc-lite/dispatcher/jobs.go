@@ -211,6 +211,19 @@ type DeadLetter struct {
 	Error   string    `json:"error"`
 }
 
+// renew makes a job's lease last longer. It tells when the lease is no longer ours.
+func (d *tables) renew(ctx context.Context, j *job, until time.Time) (lost bool, err error) {
+	res, err := d.DB.ExecContext(ctx, `UPDATE svc_jobs SET due_at = $1 WHERE id = $2 AND due_at = $3 AND ended_at IS NULL`, millis(until), j.ID, j.Lease)
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	if err == nil && n == 1 {
+		j.Lease = millis(until)
+	}
+	return err == nil && n == 0, err
+}
+
 // deadLetters lists them, the latest first; service "" means all.
 func (d *tables) deadLetters(ctx context.Context, service string, limit int) ([]DeadLetter, error) {
 	out := []DeadLetter{}

@@ -11,7 +11,6 @@ import (
 const (
 	pollEvery  = time.Second // other nodes' changes, sessions that are over
 	purgeEvery = 10 * time.Minute
-	leaseSlack = 2 * time.Minute // for the platform's work on top of a provider's time-out
 )
 
 // Run serves until ctx ends, gives back what was under way and closes the database. It returns after the last of its
@@ -83,13 +82,9 @@ func (d *Dispatcher) begin(ctx context.Context, wg *sync.WaitGroup, name string,
 	if n == 0 {
 		return time.Time{}, nil // the end of one of its jobs wakes us
 	}
-	lease := leaseSlack
-	if l.entry != nil {
-		lease += l.entry.Provider.Timeout
-	}
 	// A claim that has begun is brought to its end: cut off in its commit it would leave leases that nobody gives back.
 	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
-	jobs, err := d.db.claim(cctx, name, n, now, now.Add(lease), stale)
+	jobs, err := d.db.claim(cctx, name, n, now, now.Add(d.cfg.Load().Lease), stale)
 	cancel()
 	if err != nil {
 		return wait, err

@@ -291,3 +291,28 @@ func TestSlowServiceDelaysNoOther(t *testing.T) {
 		}
 	}
 }
+
+// TestLongWorkKeepsItsLease: a provider thinks many times as long as a lease lasts; the node that asks keeps the turn, and another node on
+// the same database does not ask as well.
+func TestLongWorkKeepsItsLease(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPhone()
+		prov := &inside{keys: map[string]int{}, handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(15 * time.Second)
+			echo(t, "json", nil)(w, r)
+		})}
+		s := setup{dir: dir, callers: func(*dispatcher.Service) dispatcher.Caller { return prov }, config: func(c *dispatcher.Config) { c.Lease = time.Second }}
+		a, b := start(t, p, s), start(t, p, s)
+		enter(t, a, `{name: slow, match: {codes: ["7000"]}, provider: {url: "http://provider.example.net/", timeout: 1m}}`)
+		say(t, a, "7000", "hi")
+		if r := <-p.got; textOf(r) != "1//hi" {
+			t.Errorf("reply %q", textOf(r))
+		}
+		if calls, _ := prov.counted(); calls != 1 {
+			t.Errorf("asked %d times", calls)
+		}
+		a.stop()
+		b.stop()
+	})
+}

@@ -27,7 +27,9 @@ const settleTime = 30 * time.Second
 
 // do does a job that is leased and notes how it went.
 func (d *Dispatcher) do(ctx context.Context, l *lane, j *job) {
+	release := d.hold(ctx, j)
 	o, after := d.perform(ctx, l, j)
+	release()
 	// What was done is noted even if we are being stopped.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
 	defer cancel()
@@ -49,6 +51,38 @@ func (d *Dispatcher) do(ctx context.Context, l *lane, j *job) {
 		d.met.jobs.WithLabelValues(j.Kind, resultFallback).Inc()
 	case o.State == jobDead:
 		d.met.jobs.WithLabelValues(j.Kind, resultDead).Inc()
+	}
+}
+
+// hold renews the lease of a job until release is called, which waits for the last renewal. A lease that was lost is left
+// alone: settle tells.
+func (d *Dispatcher) hold(ctx context.Context, j *job) (release func()) {
+	lease := d.cfg.Load().Lease
+	done, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		tick := time.NewTicker(lease / 3)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			within, cancel := context.WithTimeout(context.WithoutCancel(ctx), lease/3)
+			lost, err := d.db.renew(within, j, time.Now().Add(lease))
+			cancel()
+			if lost {
+				return
+			}
+			if err != nil {
+				d.log.Debug("lease not renewed", "job", j.ID, "service", j.Service, "err", err)
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-over
 	}
 }
 

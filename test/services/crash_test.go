@@ -143,7 +143,7 @@ func (p *process) kill() {
 // yet asked. After each start the session goes on where it was: the same key, the same state, one reply a turn.
 func TestKilledInMidSession(t *testing.T) {
 	t.Parallel()
-	w := newProcess(t, setup{services: []string{"lease: 1s"}})
+	w := newProcess(t, setup{delivery: ", timeout: 1s, lease: 2s", services: []string{"lease: 1s"}})
 	thinking := make(chan struct{}, 1)
 	well := func(a provider.Ask) provider.Answer {
 		return provider.Reply{Text: fmt.Sprintf("%d/%s/%s", a.Turn, a.State, a.Text()), State: a.State + "x"}.XML()
@@ -199,7 +199,7 @@ func TestKilledAnywhere(t *testing.T) {
 	if os.Getenv("MMSROUTER_LONG") == "" {
 		t.Skip("MMSROUTER_LONG not set: no rounds of kills")
 	}
-	w := newProcess(t, setup{services: []string{"lease: 1s"}})
+	w := newProcess(t, setup{delivery: ", timeout: 1s, lease: 2s", services: []string{"lease: 1s"}})
 	p := provider.Start(t, provider.Options{Do: func(a provider.Ask) provider.Answer { return provider.Reply{Text: "re " + a.Text()}.JSON() }})
 	enter(t, "http://"+w.admin, fmt.Sprintf(`{name: echo, match: {codes: ["7000"]}, provider: {url: "%s", retry: {first: 50ms, max: 200ms, for: 1h}}}`, p.URL))
 	accepted, n := map[string]bool{}, 0

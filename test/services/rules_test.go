@@ -197,7 +197,9 @@ func TestMarksOfAHandset(t *testing.T) {
 func TestLoop(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
-	all := func(a provider.Ask) provider.Answer { return provider.Reply{Text: a.Text() + "+", Recipients: "all"}.JSON() }
+	all := func(a provider.Ask) provider.Answer {
+		return provider.Reply{Text: a.Text() + "+", Recipients: "all"}.JSON()
+	}
 	first, second := provider.Start(t, provider.Options{Do: all}), provider.Start(t, provider.Options{Do: all})
 	w.enter(fmt.Sprintf(`{name: first, match: {codes: ["7000"]}, provider: {url: "%s"}, reply: {recipients: all}}`, first.URL),
 		fmt.Sprintf(`{name: second, match: {codes: ["7001"]}, provider: {url: "%s"}, reply: {recipients: all}, loop: {allow: true, max_hops: 3}}`, second.URL))

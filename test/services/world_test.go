@@ -52,6 +52,7 @@ type setup struct {
 	dir      string
 	name     string
 	mmsc     []string // lines of the mmsc section
+	delivery string   // further keys of mmsc.delivery, as in ", lease: 2s"
 	services []string // lines of mmsc.services
 	platform []string // lines of mmsc.platform
 	phones   func(*handset.Options)
@@ -60,7 +61,7 @@ type setup struct {
 
 // config gives the sections of a router whose users are reached by these phones.
 func (s setup) config(p *phones) []string {
-	top := []string{"mmsc:", "  enabled: true", "  delivery: {retry_first: 50ms, retry_max: 200ms, renotify: [5s], fetched_grace: 1s, jitter: 0}"}
+	top := []string{"mmsc:", "  enabled: true", "  delivery: {retry_first: 50ms, retry_max: 200ms, renotify: [5s], fetched_grace: 1s, jitter: 0" + s.delivery + "}"}
 	for _, l := range s.mmsc {
 		top = append(top, "  "+l)
 	}
