@@ -56,37 +56,46 @@ func TestProviderDown(t *testing.T) {
 	}
 }
 
-// TestProviderFailsThenAnswers: statuses that mean "later" are tried again with the same key, and Retry-After is regarded.
+// TestProviderFailsThenAnswers: what means "later" (such a status, silence, an answer that breaks off) is tried again with the same key, until there
+// is an answer.
 func TestProviderFailsThenAnswers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
+	bad := []provider.Answer{provider.Silent(), provider.Cut("application/xml"), provider.Trickle("application/xml", nil)}
+	for _, status := range []int{408, 425, 429, 500, 502, 503, 504} {
+		bad = append(bad, provider.Answer{Status: status})
+	}
 	var entries []string
-	statuses := []int{408, 425, 429, 500, 502, 503, 504}
-	providers := map[string]*provider.Provider{}
-	for i, status := range statuses {
-		code := fmt.Sprint(7000 + i)
+	var providers []*provider.Provider
+	for i, b := range bad {
 		tries := make(chan struct{}, 2)
-		providers[code] = provider.Start(t, provider.Options{Do: func(provider.Ask) provider.Answer {
+		p := provider.Start(t, provider.Options{Do: func(provider.Ask) provider.Answer {
 			select {
 			case tries <- struct{}{}:
-				return provider.Answer{Status: status}
+				return b
 			default:
-				return provider.Reply{Text: fmt.Sprint("after ", status)}.XML()
+				return provider.Reply{Text: fmt.Sprint("after ", i)}.XML()
 			}
 		}})
-		entries = append(entries, fmt.Sprintf(`{name: s%s, match: {codes: ["%[1]s"]}, provider: {url: "%s", format: xml, retry: {first: 20ms, max: 20ms, for: 1h}}}`, code, providers[code].URL))
+		timeout := "20s"
+		if i == 0 || i == 2 {
+			timeout = "300ms"
+		}
+		providers = append(providers, p)
+		entries = append(entries, fmt.Sprintf(`{name: s%d, match: {codes: ["%d"]}, provider: {url: "%s", format: xml, timeout: %s, retry: {first: 20ms, max: 20ms, for: 1h}, breaker: {failures: 1000}}}`,
+			i, 7000+i, p.URL, timeout))
 	}
 	w.enter(entries...)
-	for code := range providers {
-		w.users.say(t, alice, code, "x")
+	for i := range bad {
+		w.users.say(t, alice, fmt.Sprint(7000+i), "x")
 	}
-	for i, status := range statuses {
-		code := fmt.Sprint(7000 + i)
-		if r := w.users.reply(t, alice, code, 1); r.text != fmt.Sprint("after ", status) {
-			t.Errorf("%d: %q", status, r.text)
+	for i := range bad {
+		if r := w.users.reply(t, alice, fmt.Sprint(7000+i), 1); r.text != fmt.Sprint("after ", i) {
+			t.Errorf("%d: %q", i, r.text)
 		}
-		if p := providers[code]; len(p.Asks()) != 3 || p.Repeats() != 2 {
-			t.Errorf("%d: asked %d times, %d with the same key", status, len(p.Asks()), p.Repeats())
+		// A short time-out may be over before the well answer, too, where the machine is busy.
+		if p := providers[i]; len(p.Asks()) < 3 || p.Repeats() != len(p.Asks())-1 || i > 2 && len(p.Asks()) != 3 {
+			t.Errorf("%d: asked %d times, %d with the same key", i, len(p.Asks()), p.Repeats())
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 // counting answers each turn with what it knows of it, a picture and a state that grows, and ends the session at "bye".
 func counting(t *testing.T, format string) func(provider.Ask) provider.Answer {
-	picture := asPNG(t, shade(900, 600))
+	picture := asPNG(t, shade(700, 120)) // wider than the class allows
 	return func(a provider.Ask) provider.Answer {
 		if a.Kind != "turn" {
 			return provider.Answer{Status: 204}
