@@ -51,6 +51,7 @@ type Options struct {
 
 	Traffic   Traffic
 	Ready     func() error                         // nil error: ready; the error says what is missing
+	Keeps     func() error                         // nil error: service addresses may stay here; a nil hook: as Ready
 	Draining  func() bool                          // this node is on its way out
 	DrainSelf func(Reason, time.Duration) error    // begins the node's own drain, or plans it; returns at once
 	CallOff   func() (bool, error)                 // ends a planned drain; false: there is none

@@ -75,8 +75,17 @@ func noServices(w http.ResponseWriter, _ *http.Request) {
 // healthz says that the process answers; nothing else is looked at.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 
-// readyz says whether new traffic is welcome.
-func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+// readyz says whether new traffic is welcome; with ?addresses whether service addresses may stay here: they leave a router that
+// drains by its own word, when nobody is left on them.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	if _, ok := r.URL.Query()["addresses"]; ok && s.o.Keeps != nil {
+		if err := s.o.Keeps(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "keeps")
+		return
+	}
 	if s.draining() {
 		http.Error(w, "draining", http.StatusServiceUnavailable)
 		return

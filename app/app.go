@@ -71,6 +71,7 @@ type App struct {
 	view      *view.View        // what routers and operators say
 	holders   *takeover.Holders // nil: no addresses are taken over
 	following following
+	addresses addresses // how far moves of service addresses have come
 	ladder    ladder    // how far the drain has come
 	forwarder forwarder // of held messages
 
@@ -241,7 +242,7 @@ func (a *App) makeAdmin(c *Config) (*admin.Server, error) {
 	o := admin.Options{
 		Config: c.Admin, Node: c.Node.Name, Version: a.version, Started: a.started, Board: a.board,
 		Gatherer: a.reg, Metrics: a.reg, Log: a.room("admin"),
-		Traffic: traffic{a}, Ready: a.Ready, Draining: a.draining.Load, Listen: a.Listening,
+		Traffic: traffic{a}, Ready: a.Ready, Keeps: a.Keeps, Draining: a.draining.Load, Listen: a.Listening,
 		DrainSelf: func(why admin.Reason, in time.Duration) error { return a.DrainIn(in, why.By, why.Reason) },
 		CallOff:   a.CallOff, Progress: a.ladder.progress,
 		Members: a.members, Verdicts: a.verdicts, Operators: operators{a}, Upgrade: a.upgrade,
@@ -261,14 +262,23 @@ func (a *App) makeAdmin(c *Config) (*admin.Server, error) {
 
 // Ready says why the appliance does not want traffic yet; nil when it does.
 func (a *App) Ready() error {
+	if err := a.Keeps(); err != nil {
+		return err
+	}
+	if o, ok := a.view.Drained(view.RouterDrain, a.cfg.Load().Node.Name); ok {
+		return fmt.Errorf("drained by %s", o.By)
+	}
+	return nil
+}
+
+// Keeps says whether service addresses may stay here: not while it would refuse what comes. A drain is no reason; it
+// gives them up by itself.
+func (a *App) Keeps() error {
 	if !a.hasVerdicts() {
 		return errors.New("not every MMSC has a first verdict yet")
 	}
 	if a.view.Blind() {
 		return errors.New("no MMSC can be reached from here, while other routers reach one")
-	}
-	if o, ok := a.view.Drained(view.RouterDrain, a.cfg.Load().Node.Name); ok {
-		return fmt.Errorf("drained by %s", o.By)
 	}
 	return nil
 }

@@ -49,10 +49,11 @@ func (a *App) makeCluster(c *Config, undo *[]func()) (err error) {
 		}
 		*undo = append(*undo, func() { _ = a.cluster.Close() }) // the error that led here is the one to tell
 		a.cluster.Handle(kindSizes, a.tellSizes)
+		a.cluster.Handle(kindYield, a.askedToYield)
 		others = a.cluster
 	}
 	if c.Takeover.Enabled() {
-		if a.holders, err = takeover.NewHolders(takeover.HoldersOptions{Config: c.Takeover, Metrics: a.reg, Log: a.room("takeover")}); err != nil {
+		if a.holders, err = takeover.NewHolders(takeover.HoldersOptions{Config: c.Takeover, Data: c.Node.Data, Metrics: a.reg, Log: a.room("takeover")}); err != nil {
 			return err
 		}
 	}

@@ -20,6 +20,7 @@ const newsTime = time.Second
 const (
 	stepPlanned   = "planned"
 	stepWithdrawn = "withdrawn from DNS"
+	stepEmptying  = "emptying the service addresses"
 	stepMoving    = "waiting for the service addresses to move"
 	stepFinishing = "finishing what is in flight"
 	stepEnding    = "ending"
@@ -125,34 +126,6 @@ func (a *App) withdraw(ctx context.Context, began time.Time) {
 	select {
 	case <-t.C:
 	case <-ctx.Done():
-	}
-	a.awaitMove(ctx, began, latest)
-}
-
-// awaitMove goes on serving until keepalived, which has seen since the drain began that this router is not ready, has moved
-// the service addresses away; else who holds on to one would be refused until then.
-func (a *App) awaitMove(ctx context.Context, began, latest time.Time) {
-	if a.holders == nil {
-		return
-	}
-	c := a.cfg.Load().Takeover
-	end := began.Add(time.Duration(c.Check.Fall+1)*c.Check.Interval + 4*c.Advert + newsTime)
-	if end.After(latest) {
-		end = latest
-	}
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	a.ladder.at(stepMoving, end)
-	for len(a.holders.Held()) > 0 {
-		if time.Now().After(end) {
-			a.log.Warn("drain: the service addresses have not moved", "held", a.holders.Held())
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
 	}
 }
 

@@ -71,6 +71,9 @@ func (a *App) Run(ctx context.Context) error {
 		start("ppg", a.gated(a.ppg.Run, func() { _ = a.ppg.Close() })) // it ends before it began: there is nothing to lose
 	}
 	start("peers", a.follow)
+	if a.holders != nil {
+		start("addresses", a.gated(a.mindAddresses, nil))
+	}
 	if a.cluster != nil {
 		start("cluster", a.gated(a.cluster.Run, func() { _ = a.cluster.Close() })) // likewise
 	}
@@ -137,6 +140,7 @@ func (a *App) finish(rooms []*runner) {
 	dctx, cancel := context.WithTimeout(a.now, limit)
 	defer cancel()
 	a.withdraw(dctx, began)
+	a.leaveAddresses(dctx, began)
 	a.forgetPlan()
 	a.ladder.at(stepFinishing, began.Add(limit))
 	a.log.Info("drain: finishing what is in flight", "max", limit)

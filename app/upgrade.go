@@ -252,6 +252,14 @@ func (a *App) retire(rooms []*runner) {
 	defer cancel()
 	defer context.AfterFunc(asContext(a.ask), func() { time.AfterFunc(c.Drain.Max, cancel) })()
 
+	end := func(names ...string) {
+		for _, r := range rooms {
+			if slices.Contains(names, r.name) {
+				r.end(a.log)
+			}
+		}
+	}
+	end("addresses") // nobody is kept waiting at sockets that are the heir's now
 	clients := make(chan int, 1)
 	go func() { clients <- a.mm1.HandOver(ctx, a.pass) }()
 	queries := make(chan struct{})
@@ -261,13 +269,6 @@ func (a *App) retire(rooms []*runner) {
 			a.dns.HandOver(ctx)
 		}
 	}()
-	end := func(names ...string) {
-		for _, r := range rooms {
-			if slices.Contains(names, r.name) {
-				r.end(a.log)
-			}
-		}
-	}
 	end("admin") // first: what operators say is the heir's to hear
 	a.forgetPlan()
 	if a.services != nil {

@@ -25,6 +25,7 @@ import (
 type client struct {
 	p       *Proxy
 	nc      net.Conn
+	number  uint64 // in the order in which they came
 	c       *wire.Conn
 	remote  netip.Addr // the client's address, from the PROXY header if one came
 	text    string     // the same as text
@@ -46,6 +47,7 @@ type client struct {
 
 	abort   func()                 // abortUpload, made once
 	waiting atomic.Bool            // idle between requests
+	since   atomic.Int64           // when that began, in Unix nanoseconds
 	aborted atomic.Bool            // a newer twin, or the end of the program, wants the upload to stop
 	current atomic.Pointer[upConn] // the attempt under way
 }
@@ -78,7 +80,7 @@ func (p *Proxy) accept(ctx context.Context, l net.Listener, wg *sync.WaitGroup) 
 			continue
 		}
 		p.m.accepted.Add(1)
-		cl := &client{p: p, nc: nc}
+		cl := &client{p: p, nc: nc, local: localAddress(nc)}
 		cl.abort = cl.abortUpload
 		if !p.admit(cl) {
 			continue
@@ -96,6 +98,8 @@ func (p *Proxy) admit(cl *client) bool {
 	p.mu.Lock()
 	full := len(p.clients) >= p.set.Load().Limits.Connections
 	if !full && p.started != nil {
+		p.came++
+		cl.number = p.came
 		p.clients[cl] = struct{}{}
 		p.m.connections.Add(1)
 		p.mu.Unlock()
@@ -209,12 +213,18 @@ func (cl *client) serve() {
 	}
 }
 
+// localAddress is where a client has come to.
+func localAddress(nc net.Conn) netip.AddrPort {
+	a, ok := nc.LocalAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
+}
+
 // identify finds out who is there: the socket's address, or the one that a listed load balancer tells by
 // the PROXY protocol.
 func (cl *client) identify(set *settings) bool {
-	if a, ok := cl.nc.LocalAddr().(*net.TCPAddr); ok {
-		cl.local = netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
-	}
 	if cl.adopted {
 		cl.text, cl.trusted = cl.remote.String(), set.trusted.contain(cl.remote)
 		return true
@@ -329,6 +339,7 @@ func (cl *client) await(set *settings) bool {
 	p := cl.p
 	for began := time.Now(); ; cl.c.Forget() {
 		cl.c.ReadBy(began, set.Timeouts.Idle)
+		cl.since.Store(began.UnixNano())
 		cl.waiting.Store(true)
 		if p.draining.Load() || cl.aborted.Load() || p.handing.Load() && cl.passOn() {
 			return false

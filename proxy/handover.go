@@ -60,7 +60,7 @@ func (p *Proxy) Clients() int {
 
 // Adopt serves a connection that another process has accepted and passed on. It takes the connection over, whatever it returns.
 func (p *Proxy) Adopt(nc net.Conn, from netip.Addr) error {
-	cl := &client{p: p, nc: nc, remote: from.Unmap().WithZone(""), adopted: true}
+	cl := &client{p: p, nc: nc, local: localAddress(nc), remote: from.Unmap().WithZone(""), adopted: true}
 	cl.abort = cl.abortUpload
 	p.mu.Lock()
 	if p.started == nil {

@@ -164,7 +164,7 @@ func appendLength(b []byte, n int64) []byte {
 
 // appendConnection tells the client whether the connection goes on.
 func (x *exchange) appendConnection(b []byte) []byte {
-	if !x.alive || x.p.draining.Load() || x.p.handing.Load() && !x.cl.passable() {
+	if !x.alive || x.cl.closing() || x.p.handing.Load() && !x.cl.passable() {
 		x.alive = false
 		return append(b, "Connection: close\r\n"...)
 	}

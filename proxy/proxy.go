@@ -16,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,7 +82,9 @@ type Proxy struct {
 	fates  *fates
 	access *accessLog
 	turn   atomic.Uint64
-	tls    *certificate
+
+	leaving atomic.Pointer[[]netip.Addr] // addresses of ours that are about to move away
+	tls     *certificate
 
 	ambiguities eachSecond // of log lines
 
@@ -91,6 +94,7 @@ type Proxy struct {
 	accepting int                // loops that accept
 	pass      Pass               // of HandOver
 	clients   map[*client]struct{}
+	came      uint64 // client connections so far
 	perClient map[string]int
 	draining  atomic.Bool
 	handing   atomic.Bool   // another process accepts

@@ -28,6 +28,7 @@ type Site struct {
 	Node  string // this router's name
 	Admin string // URL of its admin API, such as http://127.0.0.1:8090
 	Token string // of that API; empty: none
+	Data  string // node.data, absolute: there the router says that it would rather others had the addresses
 }
 
 // File is one file to write. Only the token's is readable by nobody but the scripts' user.
@@ -65,13 +66,15 @@ func Files(c Config, s Site) ([]File, error) {
 		return nil, fmt.Errorf("takeover.routers: this router, %q, is not among them", s.Node)
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.ContainsAny(s.Admin, "'\"\\ \n$`"):
 		return nil, fmt.Errorf("admin address %q: want a URL such as http://127.0.0.1:8090", s.Admin)
+	case !filepath.IsAbs(s.Data) || strings.ContainsAny(s.Data, "\"'\\ \t\n$`{}#!"):
+		return nil, fmt.Errorf("node.data: %q: want an absolute path without blanks and quotes, for keepalived reads a file in it", s.Data)
 	case strings.ContainsAny(s.Token, "\r\n"):
 		return nil, errors.New("admin.token: want one line")
 	}
 	at := func(name string) string { return filepath.Join(c.Dir, name) }
 	admin := strings.TrimRight(s.Admin, "/")
 	files := []File{
-		{Path: at(ConfName), Mode: 0o644, Text: c.keepalived(me)},
+		{Path: at(ConfName), Mode: 0o644, Text: c.keepalived(me, YieldFile(s.Data))},
 		{Path: at(CheckName), Mode: 0o755, Text: c.check(admin)},
 		{Path: at(NotifyName), Mode: 0o755, Text: c.notify(admin, s.Token != "")},
 	}
@@ -85,7 +88,7 @@ func Files(c Config, s Site) ([]File, error) {
 func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) }
 
 // keepalived writes the configuration of the router with that index.
-func (c *Config) keepalived(me int) string {
+func (c *Config) keepalived(me int, yield string) string {
 	var b strings.Builder
 	p := func(format string, a ...any) { fmt.Fprintf(&b, format+"\n", a...) }
 	p("# Written by mmsrouter for the router %s. Changes belong into mmsrouter's configuration, section takeover.", c.Routers[me].Name)
@@ -107,6 +110,13 @@ func (c *Config) keepalived(me int) string {
 	p("    rise %d", c.Check.Rise)
 	p("    weight -%d", notReady)
 	p("    init_fail")
+	p("}")
+	p("")
+	p("# The router writes 1 here while it would rather others had the addresses: when it drains, and until what is under way at a")
+	p("# stand-in has ended after its return.")
+	p("track_file mmsrouter_yields {")
+	p("    file \"%s\"", yield)
+	p("    weight -%d", yields)
 	p("}")
 	for i := range c.Routers {
 		c.instance(p, me, i)
@@ -165,6 +175,9 @@ func (c *Config) instance(p func(string, ...any), me, owner int) {
 	p("    track_script {")
 	p("        mmsrouter_ready")
 	p("    }")
+	p("    track_file {")
+	p("        mmsrouter_yields")
+	p("    }")
 	p("    notify \"%s\"", filepath.Join(c.Dir, NotifyName))
 	p("}")
 }
@@ -175,7 +188,7 @@ func (c *Config) check(admin string) string {
 	return fmt.Sprintf(`#!/bin/sh
 # Written by mmsrouter: is this router ready? keepalived gives its addresses up while it is not.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
-exec timeout -s KILL %s curl -fsS --noproxy '*' --max-time %s -o /dev/null '%s/readyz'
+exec timeout -s KILL %s curl -fsS --noproxy '*' --max-time %s -o /dev/null '%s/readyz?addresses'
 `, seconds(c.Check.Timeout+500*time.Millisecond), seconds(c.Check.Timeout), admin)
 }
 

@@ -42,6 +42,8 @@ type HoldersOptions struct {
 	Config  Config
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
+	// Data is node.data; empty: nothing is written.
+	Data string
 	// Local gives the addresses of this machine; nil: the kernel's answer.
 	Local func() ([]netip.Addr, error)
 	Now   func() time.Time

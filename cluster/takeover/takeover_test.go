@@ -50,10 +50,10 @@ func TestGolden(t *testing.T) {
 		conf takeover.Config
 		site takeover.Site
 	}{
-		{"first", config(), takeover.Site{Node: "r1", Admin: "http://127.0.0.1:8090"}},
-		{"third-token", config(), takeover.Site{Node: "r3", Admin: "https://10.0.0.3:8090/", Token: "0123456789abcdef"}},
-		{"ipv6", six, takeover.Site{Node: "r2", Admin: "http://[::1]:8090"}},
-		{"alone", alone, takeover.Site{Node: "r1", Admin: "http://127.0.0.1:8090"}},
+		{"first", config(), takeover.Site{Node: "r1", Admin: "http://127.0.0.1:8090", Data: "/var/lib/mmsrouter"}},
+		{"third-token", config(), takeover.Site{Node: "r3", Admin: "https://10.0.0.3:8090/", Token: "0123456789abcdef", Data: "/var/lib/mmsrouter"}},
+		{"ipv6", six, takeover.Site{Node: "r2", Admin: "http://[::1]:8090", Data: "/var/lib/mmsrouter"}},
+		{"alone", alone, takeover.Site{Node: "r1", Admin: "http://127.0.0.1:8090", Data: "/var/lib/mmsrouter"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			files, err := takeover.Files(c.conf, c.site)
@@ -153,8 +153,9 @@ func TestValidate(t *testing.T) {
 			}
 		})
 	}
-	for _, s := range []takeover.Site{{Node: "r9", Admin: "http://127.0.0.1:8090"}, {Node: "r1", Admin: "127.0.0.1"},
-		{Node: "r1", Admin: "http://x/'; rm -r y"}, {Node: "r1", Admin: "http://x", Token: "a\nb"}} {
+	for _, s := range []takeover.Site{{Node: "r9", Admin: "http://127.0.0.1:8090", Data: "/d"}, {Node: "r1", Admin: "127.0.0.1", Data: "/d"},
+		{Node: "r1", Admin: "http://x/'; rm -r y", Data: "/d"}, {Node: "r1", Admin: "http://x", Token: "a\nb", Data: "/d"}, {Node: "r1", Admin: "http://x", Data: "data"},
+		{Node: "r1", Admin: "http://x", Data: "/d\"x"}} {
 		if _, err := takeover.Files(config(), s); err == nil {
 			t.Errorf("%+v was taken", s)
 		}
@@ -173,7 +174,7 @@ func scripts(t *testing.T, admin, token string) string {
 	c.Dir = t.TempDir()
 	c.User = "root"
 	c.Check.Timeout = 300 * time.Millisecond
-	files, err := takeover.Files(c, takeover.Site{Node: "r1", Admin: admin, Token: token})
+	files, err := takeover.Files(c, takeover.Site{Node: "r1", Admin: admin, Token: token, Data: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +187,7 @@ func scripts(t *testing.T, admin, token string) string {
 func TestCheckScript(t *testing.T) {
 	var ready atomic.Bool
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/readyz" || !ready.Load() {
+		if r.URL.RequestURI() != "/readyz?addresses" || !ready.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	}))
@@ -303,6 +304,36 @@ func TestHolders(t *testing.T) {
 		if w.Code != c.want {
 			t.Errorf("%s %.40s: %d, want %d", c.method, c.body, w.Code, c.want)
 		}
+	}
+}
+
+// What keepalived reads: 1 while the router yields, in a folder that the router's user may write.
+func TestYield(t *testing.T) {
+	data := t.TempDir()
+	h, err := takeover.NewHolders(takeover.HoldersOptions{Config: config(), Data: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := takeover.MakeYieldFolder(data); err != nil {
+		t.Fatal(err)
+	}
+	for _, on := range []bool{true, true, false, true} {
+		if err := h.Yield(on); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(takeover.YieldFile(data))
+		if want := map[bool]string{true: "1\n", false: "0\n"}[on]; err != nil || string(b) != want {
+			t.Errorf("yield %v: %q, %v", on, b, err)
+		}
+	}
+	if fi, err := os.Stat(takeover.YieldFile(data)); err != nil || fi.Mode().Perm() != 0o644 {
+		t.Errorf("%v, %v", fi.Mode(), err)
+	}
+	if got := h.Own("r3"); !reflect.DeepEqual(got, []string{"192.0.2.3", "192.0.2.33"}) {
+		t.Errorf("r3 owns %v", got)
+	}
+	if got := h.Own("r9"); got != nil {
+		t.Errorf("r9 owns %v", got)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,14 +33,18 @@ are written into takeover.dir, which takes root. Afterwards point keepalived at 
 			if err != nil {
 				return usageError{err}
 			}
-			files, err := takeover.Files(cfg.Takeover, takeover.Site{Node: cfg.Node.Name, Admin: "http://" + reachable(cfg.Admin.Listen), Token: cfg.Admin.Token})
+			data, err := filepath.Abs(cfg.Node.Data)
+			if err != nil {
+				return err
+			}
+			files, err := takeover.Files(cfg.Takeover, takeover.Site{Node: cfg.Node.Name, Admin: "http://" + reachable(cfg.Admin.Listen), Token: cfg.Admin.Token, Data: data})
 			if err != nil {
 				return usageError{err}
 			}
 			if !write {
 				return printFiles(c.OutOrStdout(), files)
 			}
-			if err := takeover.Write(files); err != nil {
+			if err := errors.Join(takeover.Write(files), takeover.MakeYieldFolder(data)); err != nil {
 				return err
 			}
 			return tellWritten(c.OutOrStdout(), files)

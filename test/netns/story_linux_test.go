@@ -152,3 +152,21 @@ func TestBlind(t *testing.T) {
 	l.settled()
 	x.end()
 }
+
+// A router drains and ends, and starts again.
+func TestDrained(t *testing.T) {
+	l, x := scene(t)
+	r1, r2 := l.routers[0], l.routers[1]
+	at := time.Now()
+	r1.cli("drain", "--self", "-c", r1.file)
+	l.awaitHolder(service(1), r2, 40*time.Second)
+	x.works(service(1), at)
+	x.only("drained", at)
+	at = time.Now()
+	r1.restart()
+	l.awaitHolder(service(1), r1, soon)
+	x.works(service(1), at)
+	x.only("came home", at)
+	l.settled()
+	x.end()
+}

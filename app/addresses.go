@@ -1,0 +1,335 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mmsrouter/mmsrouter/cluster"
+	"github.com/mmsrouter/mmsrouter/cluster/view"
+)
+
+// Service addresses move between routers by keepalived's hand. Here the routers see to it that nobody is on them when they move
+// while both are alive: a router that drains empties them first, and one that is back asks the stand-in to do so.
+
+// kindYield asks a stand-in for the asker's own service addresses.
+const kindYield = "app.yield"
+
+// yieldAnswer is what it says.
+type yieldAnswer struct {
+	Empty bool `json:"empty"` // nobody is left on them, and newcomers wait
+}
+
+// The pace of the moves.
+const (
+	addressTick = 200 * time.Millisecond
+	// askLease: a router that has not asked for so long no longer wants its addresses.
+	askLease = 3 * time.Second
+	// askPatience: without an answer for so long a router takes its addresses as they are.
+	askPatience = 5 * time.Second
+	// homePause: so long until a router that told keepalived to bring its addresses, in vain, asks again.
+	homePause = 30 * time.Second
+)
+
+// addresses is how far the moves of service addresses have come.
+type addresses struct {
+	emptying sync.Mutex // held by whoever empties addresses of the front door; taken before mu
+
+	mu    sync.Mutex
+	by    string    // the router that asks for its addresses; "": none
+	asked time.Time // when it did last
+	empty bool      // nobody is left on them
+}
+
+// moveTime is how long keepalived may take to move addresses once it has been told.
+func (c *Config) moveTime() time.Duration { return 4*c.Takeover.Advert + newsTime }
+
+// askedToYield answers a router that wants its addresses back. It asks again and again until nobody is on them.
+func (a *App) askedToYield(_ context.Context, from string, _ []byte) ([]byte, error) {
+	m := &a.addresses
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	if len(a.standsInFor(from)) == 0 {
+		return json.Marshal(yieldAnswer{Empty: true})
+	}
+	if m.by != "" && m.by != from && now.Sub(m.asked) < askLease {
+		return json.Marshal(yieldAnswer{}) // one after the other
+	}
+	if m.by != from {
+		m.by, m.empty = from, false
+	}
+	m.asked = now
+	return json.Marshal(yieldAnswer{Empty: m.empty})
+}
+
+// standsInFor gives the service addresses of another router that this machine has.
+func (a *App) standsInFor(name string) (all []netip.Addr) {
+	if a.holders == nil {
+		return nil
+	}
+	own := a.holders.Own(name)
+	for _, s := range a.holders.Held() {
+		if at, err := netip.ParseAddr(s); err == nil && slices.Contains(own, s) {
+			all = append(all, at)
+		}
+	}
+	return all
+}
+
+// minded is one look at the addresses after the other.
+type minded struct {
+	a       *App
+	wg      sync.WaitGroup
+	end     context.CancelFunc // of the emptying under way; nil: none
+	serves  string             // for whom it is
+	ready   time.Time          // since when this router is
+	asking  time.Time          // since when it asks for its addresses
+	heard   time.Time          // when it last had an answer
+	given   time.Time          // when keepalived was told to bring them
+	drained bool               // its addresses were given up for an operator's drain
+}
+
+// mindAddresses runs until ctx ends; while the router drains, which empties them itself, it only looks on.
+func (a *App) mindAddresses(ctx context.Context) error {
+	w := &minded{a: a}
+	defer a.mm1.Stay()
+	defer w.wg.Wait()
+	defer func() { w.stop() }()
+	tick := time.NewTicker(addressTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if a.draining.Load() {
+			w.stop()
+			continue
+		}
+		w.standIn(ctx)
+		w.home(ctx)
+	}
+}
+
+func (w *minded) stop() {
+	if w.end != nil {
+		w.end()
+		w.end, w.serves = nil, ""
+	}
+}
+
+// standIn empties the addresses of a router that asks for them, and serves all again once they have gone or nobody asks any
+// more.
+func (w *minded) standIn(ctx context.Context) {
+	a, m := w.a, &w.a.addresses
+	m.mu.Lock()
+	by, expired := m.by, time.Since(m.asked) > askLease
+	m.mu.Unlock()
+	if by == "" {
+		return
+	}
+	list := a.standsInFor(by)
+	if expired || len(list) == 0 {
+		w.stop()
+		m.emptying.Lock() // until the emptying has ended
+		a.mm1.Stay()
+		m.emptying.Unlock()
+		m.mu.Lock()
+		m.by, m.empty = "", false
+		m.mu.Unlock()
+		return
+	}
+	if w.end != nil && w.serves == by {
+		return
+	}
+	w.stop()
+	a.log.Info("service addresses: a router is back; emptying them for it", "router", by, "addresses", list)
+	w.serves = by
+	w.empty(ctx, func(ctx context.Context) {
+		left := a.mm1.Yield(ctx, list)
+		if ctx.Err() != nil && left > 0 {
+			a.log.Warn("service addresses: connections will break when they move", "router", by, "connections", left)
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.empty = m.by == by
+	})
+}
+
+// empty runs one emptying beside the looks, bounded by drain.max.
+func (w *minded) empty(ctx context.Context, f func(context.Context)) {
+	ctx, w.end = context.WithTimeout(ctx, w.a.cfg.Load().Drain.Max)
+	w.wg.Go(func() {
+		w.a.addresses.emptying.Lock()
+		defer w.a.addresses.emptying.Unlock()
+		f(ctx)
+	})
+}
+
+// home sees to it that this router's own addresses come back to it, once it is ready and nobody is on them.
+func (w *minded) home(ctx context.Context) {
+	a := w.a
+	c := a.cfg.Load()
+	held, own := a.holders.Held(), a.holders.Own(c.Node.Name)
+	if _, ok := a.view.Drained(view.RouterDrain, c.Node.Name); ok {
+		w.giveUp(ctx, len(held) > 0)
+		return
+	}
+	if w.drained {
+		w.drained = false
+		w.stop()
+		a.mm1.Stay()
+	}
+	here := !slices.ContainsFunc(own, func(s string) bool { return !slices.Contains(held, s) })
+	if here || time.Since(w.given) < askPatience {
+		w.ready, w.asking = time.Time{}, time.Time{}
+		w.yield(false)
+		return
+	}
+	w.yield(true)
+	now := time.Now()
+	if a.Ready() != nil {
+		w.ready, w.asking = time.Time{}, time.Time{}
+		return
+	}
+	if w.ready.IsZero() {
+		w.ready = now
+	}
+	// keepalived must have seen it too, else it would bring the addresses later than it is told.
+	settled := time.Duration(c.Takeover.Check.Rise+1)*c.Takeover.Check.Interval + c.Takeover.Check.Timeout
+	if now.Sub(w.ready) < settled || now.Sub(w.given) < homePause {
+		return
+	}
+	if w.asking.IsZero() {
+		w.asking, w.heard = now, now
+	}
+	if w.askBack(ctx, own) {
+		w.given = now
+		w.yield(false)
+	}
+}
+
+// askBack asks all stand-ins; true: nobody is left on the addresses, or nobody answers.
+func (w *minded) askBack(ctx context.Context, own []string) bool {
+	a := w.a
+	ctx, cancel := context.WithTimeout(ctx, 2*addressTick)
+	defer cancel()
+	asked, empty := false, true
+	for _, r := range a.view.Routers() {
+		if r.Self || r.State != cluster.Alive || a.cluster == nil || !slices.ContainsFunc(r.Holds, func(s string) bool { return slices.Contains(own, s) }) {
+			continue
+		}
+		asked = true
+		var answer yieldAnswer
+		b, err := a.cluster.Request(ctx, r.Name, kindYield, nil)
+		if err != nil || json.Unmarshal(b, &answer) != nil { // it may be of another version, or have just gone: the patience below decides
+			empty = false
+			continue
+		}
+		w.heard = time.Now()
+		empty = empty && answer.Empty
+	}
+	if !asked && a.cluster != nil && time.Since(w.asking) < askPatience {
+		return false // nobody has told yet that he has them
+	}
+	if time.Since(w.heard) > askPatience {
+		a.log.Warn("service addresses: the stand-in does not answer; taking them as they are", "addresses", own)
+		return true
+	}
+	return empty
+}
+
+// giveUp empties what this router holds, for an operator's drain, and lets it go.
+func (w *minded) giveUp(ctx context.Context, holds bool) {
+	a := w.a
+	if !a.othersQualify() {
+		return // nobody could take them
+	}
+	if w.drained || !holds {
+		w.drained = true
+		return
+	}
+	w.drained = true
+	w.stop()
+	w.empty(ctx, func(ctx context.Context) { a.emptyAddresses(ctx) })
+}
+
+// yield tells keepalived; that it can't be told is said once a second at most, by the log of who looks next.
+func (w *minded) yield(on bool) {
+	if err := w.a.holders.Yield(on); err != nil {
+		w.a.log.Error("service addresses: tell keepalived", "err", err)
+	}
+}
+
+// othersQualify says whether another router could take what this one gives up. Who has no cluster does not know, and hopes.
+func (a *App) othersQualify() bool {
+	if a.cluster == nil {
+		return true
+	}
+	for _, r := range a.view.Routers() {
+		if !r.Self && r.Qualifies() {
+			return true
+		}
+	}
+	return false
+}
+
+// emptyAddresses waits within ctx until nobody is on the service addresses that this machine has, and tells keepalived to move
+// them. The caller holds emptying.
+func (a *App) emptyAddresses(ctx context.Context) {
+	var list []netip.Addr
+	for _, s := range a.holders.Held() {
+		if at, err := netip.ParseAddr(s); err == nil {
+			list = append(list, at)
+		}
+	}
+	if len(list) == 0 {
+		return
+	}
+	a.mm1.Stay() // what was begun for another router
+	began := time.Now()
+	if left := a.mm1.Yield(ctx, list); left > 0 {
+		a.log.Warn("service addresses: connections will break when they move", "addresses", list, "connections", left)
+	} else {
+		a.log.Info("service addresses: nobody is left on them", "addresses", list, "took", time.Since(began).Round(time.Millisecond))
+	}
+	if err := a.holders.Yield(true); err != nil {
+		a.log.Error("service addresses: tell keepalived", "err", err)
+	}
+}
+
+// leaveAddresses is the drain's part: the service addresses are emptied, and go, while this router still serves. Then who holds on to one is
+// answered by the next router.
+func (a *App) leaveAddresses(ctx context.Context, began time.Time) {
+	if a.holders == nil || len(a.holders.Held()) == 0 || !a.othersQualify() {
+		return
+	}
+	c := a.cfg.Load()
+	end := began.Add(max(c.Drain.Max-c.moveTime(), c.Drain.Max/2))
+	a.ladder.at(stepEmptying, end)
+	ectx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	a.addresses.emptying.Lock()
+	defer a.addresses.emptying.Unlock()
+	a.emptyAddresses(ectx)
+	end = time.Now().Add(c.moveTime())
+	a.ladder.at(stepMoving, end)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for len(a.holders.Held()) > 0 {
+		if time.Now().After(end) {
+			a.log.Warn("drain: the service addresses have not moved", "held", a.holders.Held())
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
