@@ -135,6 +135,12 @@ mmscs: [{name: a, url: "http://127.0.0.1:9001/"}, {name: b, url: "http://127.0.0
 			`routing: {rules: [{name: old, pdu: [get], to: [a]}]}` + "\n" + `mmscs: [{name: c, url: "http://127.0.0.1:9003/"}, {name: a, weight: 0, url: "http://127.0.0.1:9001/"}`, ""},
 		{"a rule with one weight", `mmscs: [{name: a, url: "http://127.0.0.1:9001/"}`,
 			`routing: {rules: [{name: abroad, recipient: ["+47"], to: [a, b]}]}` + "\n" + `mmscs: [{name: a, weight: 0, url: "http://127.0.0.1:9001/"}`, ""},
+		{"services without codes", "node: {name: r1}", "node: {name: r1}\nmmsc: {enabled: true, services: {enabled: true}}", "mmsc.services.codes: none"},
+		{"services that nothing leads to", "node: {name: r1}", "node: {name: r1}\nmmsc: {enabled: true, services: {enabled: true, codes: [\"70\"]}}", "mmsc.services.enabled: with mmscs configured and no rule to local"},
+		{"late answers that go astray", "node: {name: r1}", "node: {name: r1}\nmmsc: {enabled: true, services: {enabled: true, codes: [\"70\"], reply_url: \"http://mms.example.net/s\"}}\n" +
+			"routing: {rules: [{name: s, recipient: [\"70\"], to: [local]}]}", "mmsc.services.reply_url: with mmscs configured"},
+		{"services with their rules", "node: {name: r1}", "node: {name: r1}\nmmsc: {enabled: true, services: {enabled: true, codes: [\"70\"], reply_url: \"http://mms.example.net/s\"}}\n" +
+			"routing: {rules: [{name: s, recipient: [\"70\"], to: [local]}, {name: l, path: \"^/s/\", to: [local]}]}", ""},
 		{"no weight", `9001/"}, {name: b, url: "http://127.0.0.1:9002/"}`, `9001/", weight: 0}`, "mmscs: every weight is 0"},
 	}
 	for _, tc := range tests {

@@ -11,6 +11,7 @@ import (
 	"github.com/mmsrouter/mmsrouter/cluster/takeover"
 	"github.com/mmsrouter/mmsrouter/healthcheck"
 	"github.com/mmsrouter/mmsrouter/mms"
+	"github.com/mmsrouter/mmsrouter/router"
 )
 
 // handsetPatience is how long handsets wait for an M-Send.conf before they give up.
@@ -57,6 +58,7 @@ func (c *Config) Warnings() []string {
 		warn("mmscs: every weight is 0, so no MMSC gets new messages")
 	}
 	c.warnRules(warn)
+	c.warnServices(warn)
 	if len(c.MMSCs) == 1 && c.MM1.WhenAllDown == "refuse" {
 		warn("mmscs: there is one only: when it is down, messages are refused (mm1.when_all_down)")
 	}
@@ -74,6 +76,25 @@ func (c *Config) warnRules(warn func(string, ...any)) {
 		if nobody {
 			warn("routing.rules[%d].to: every weight of %s is 0, so new messages that rule %q matches go to nobody", i, oneLine(r.To), r.Name)
 		}
+	}
+}
+
+// warnServices looks for messages to services that would go elsewhere.
+func (c *Config) warnServices(warn func(string, ...any)) {
+	s := &c.MMSC.Services
+	if !s.Enabled {
+		return
+	}
+	if len(s.Codes) == 0 {
+		warn("mmsc.services.codes: none, so a message to a code that no service takes goes the way of one to a subscriber")
+	}
+	toLocal := func(r router.RuleConfig) bool { return slices.Contains(r.To, router.LocalName) }
+	if len(c.MMSCs) > 0 && !slices.ContainsFunc(c.Routing.Rules, toLocal) {
+		warn("mmsc.services.enabled: with mmscs configured and no rule to local in routing.rules, no message reaches services")
+	}
+	if u, err := url.Parse(s.ReplyURL); err == nil && u.Path != "" && len(c.MMSCs) > 0 &&
+		!slices.ContainsFunc(c.Routing.Rules, func(r router.RuleConfig) bool { return r.Path != "" && toLocal(r) }) {
+		warn("mmsc.services.reply_url: with mmscs configured and no rule that sends its path to local, late answers go to an MMSC")
 	}
 }
 

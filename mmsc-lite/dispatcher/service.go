@@ -91,6 +91,8 @@ type Session struct {
 	StopWords  []string      `yaml:"stop_words,omitempty"`
 	StopText   string        `yaml:"stop_text"`             // the answer to a stop word
 	ExpiryText string        `yaml:"expiry_text,omitempty"` // told when the time is over; empty: nothing
+	TurnsText  string        `yaml:"turns_text,omitempty"`  // told after the answer of the last turn; empty: nothing
+	EndText    string        `yaml:"end_text,omitempty"`    // told after the answer with which the provider ends it; empty: nothing
 }
 
 // Reply says what the user's answer looks like.

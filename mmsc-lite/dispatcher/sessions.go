@@ -112,8 +112,7 @@ func end(ctx context.Context, tx *sql.Tx, t *table, id, why string, now time.Tim
 	return tellEnd(ctx, tx, t, s, why, now)
 }
 
-// tellEnd puts the ending of a session into the queue, for its provider and, if it is a time-out and the service has a
-// text for it, for the user.
+// tellEnd puts the ending of a session into the queue, for its provider and, if the service has a text for it, for the user.
 func tellEnd(ctx context.Context, tx *sql.Tx, t *table, s *session, why string, now time.Time) error {
 	j := &job{ID: "e-" + s.ID, Kind: kindEnded, Service: s.Service, User: s.User, Session: s.ID, Turn: s.Turn,
 		Event: Event{Code: s.Code, Why: why, State: s.State, Received: now}, Due: now, GiveUp: now.Add(endingLife)}
@@ -121,11 +120,16 @@ func tellEnd(ctx context.Context, tx *sql.Tx, t *table, s *session, why string, 
 		return err
 	}
 	e := t.names[s.Service]
-	if why != endedTimeout || e == nil || e.Session.ExpiryText == "" {
+	if e == nil {
+		return nil
+	}
+	// The answer to a stop word is its turn's own.
+	text := map[string]string{endedTimeout: e.Session.ExpiryText, endedTurns: e.Session.TurnsText, endedProvider: e.Session.EndText}[why]
+	if text == "" {
 		return nil
 	}
 	return enqueue(ctx, tx, &job{ID: "n-" + s.ID, Kind: kindNotice, Service: s.Service, User: s.User,
-		Event: Event{Code: s.Code, Text: e.Session.ExpiryText, Received: now}, Due: now, GiveUp: now.Add(noticeLife)})
+		Event: Event{Code: s.Code, Text: text, Received: now}, Due: now, GiveUp: now.Add(noticeLife)})
 }
 
 // endingLife bounds how long a provider is told the end of a session.

@@ -101,7 +101,7 @@ func TestSessionTimesOut(t *testing.T) {
 		p, asks := newPhone(), make(chan ask, 10)
 		prov := &inside{handler: echo(t, "json", asks), keys: map[string]int{}}
 		n := start(t, p, setup{dir: dir, callers: func(*dispatcher.Service) dispatcher.Caller { return prov }})
-		enter(t, n, `{name: echo, match: {codes: ["7000"]}, provider: {url: "http://provider.example.net/"}, session: {idle: 10m, expiry_text: "time is over", max_turns: 2}}`)
+		enter(t, n, `{name: echo, match: {codes: ["7000"]}, provider: {url: "http://provider.example.net/"}, session: {idle: 10m, expiry_text: "time is over", turns_text: "that was the last", max_turns: 2}}`)
 		say(t, n, "7000", "a")
 		<-p.got
 		time.Sleep(9 * time.Minute)
@@ -111,6 +111,9 @@ func TestSessionTimesOut(t *testing.T) {
 		}
 		if a := <-asks; a.Ended != "turns" {
 			t.Errorf("after the last turn: %+v", a)
+		}
+		if r := <-p.got; textOf(r) != "that was the last" {
+			t.Errorf("after the last turn the user gets %q", textOf(r))
 		}
 		say(t, n, "7000", "c")
 		if r := <-p.got; textOf(r) != "1//c" {

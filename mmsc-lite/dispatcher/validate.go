@@ -63,8 +63,10 @@ func (s *Service) Validate() error {
 			fail("%s: want a text of at most %d octets: a user always gets an answer", key, maxText)
 		}
 	}
-	if len(s.Session.ExpiryText) > maxText {
-		fail("session.expiry_text: want at most %d octets", maxText)
+	for key, text := range map[string]string{"expiry_text": s.Session.ExpiryText, "turns_text": s.Session.TurnsText, "end_text": s.Session.EndText} {
+		if len(text) > maxText {
+			fail("session.%s: want at most %d octets", key, maxText)
+		}
 	}
 	if s.Reply.Recipients != "sender" && s.Reply.Recipients != "all" {
 		fail("reply.recipients: %q: want sender or all", s.Reply.Recipients)
