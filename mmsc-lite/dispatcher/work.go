@@ -252,11 +252,7 @@ func (j *job) understand(p *Provider, ans *outgoing.Answer, err error) (string, 
 	}
 	switch s := ans.Status; {
 	case s >= 500 && s != http.StatusNotImplemented, s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests:
-		after, err := strconv.Atoi(ans.Header.Get("Retry-After"))
-		if err != nil || after < 0 || after > 3600 {
-			after = 0 // absent, a date, or a wish beyond reason: our own pause counts
-		}
-		return resultFailed, &fault{retry: true, after: time.Duration(after) * time.Second, err: fmt.Errorf("the provider answered %d", s)}
+		return resultFailed, &fault{retry: true, after: ans.RetryAfter(), err: fmt.Errorf("the provider answered %d", s)}
 	case s < 200 || s > 299:
 		return resultRefused, forGood(fmt.Errorf("the provider answered %d", s))
 	case j.Kind != kindTurn:

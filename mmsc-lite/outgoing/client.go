@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type Client struct {
 	http    atomic.Pointer[http.Client]
 	timeout time.Duration
 	maxBody int64
+	reach   func(netip.Addr) bool // nil: the guard's networks
 }
 
 // Request is one request. Its header fields go to the URL's origin alone, not
@@ -37,6 +39,8 @@ type Request struct {
 	Header  http.Header
 	Body    []byte
 	MaxBody int64 // octets of the answer; 0: the client's; never above it
+	// StatusOnly drops the answer's body: of one that is too large or broken the status counts all the same.
+	StatusOnly bool
 }
 
 // Answer is an answer that was read whole.
@@ -45,6 +49,24 @@ type Answer struct {
 	Header http.Header // without Content-Encoding, which is undone
 	Body   []byte
 	URL    *url.URL // where it came from, behind redirects
+}
+
+// RetryAfter reads the Retry-After in seconds, at most an hour; zero if there is none.
+func (a *Answer) RetryAfter() time.Duration {
+	s, err := strconv.Atoi(a.Header.Get("Retry-After"))
+	if err != nil || s < 0 {
+		return 0
+	}
+	return min(time.Duration(min(s, 3600))*time.Second, time.Hour)
+}
+
+// URL checks an address that a configuration or a document names, without a guard.
+func URL(raw string) (*url.URL, error) {
+	u, bad := (&policy{}).check(raw)
+	if bad != nil || strings.Contains(raw, "#") {
+		return nil, fmt.Errorf("%.100q is not http://HOST… or https://HOST…", raw)
+	}
+	return u, nil
 }
 
 // Release ends the client's idle connections and forgets it.
@@ -161,7 +183,12 @@ func (c *Client) follow(ctx, asked context.Context, p *policy, r Request, limit 
 		if bad != nil || next == nil {
 			if bad == nil {
 				var a *Answer
-				if a, bad = read(resp, limit); bad == nil {
+				if r.StatusOnly {
+					a = glance(resp, limit)
+				} else {
+					a, bad = read(resp, limit)
+				}
+				if bad == nil {
 					a.URL = u
 					_ = resp.Body.Close() // read to its end
 					return a, nil
@@ -229,6 +256,12 @@ func redirect(resp *http.Response, p *policy, method string, hops int) (*url.URL
 		return no("from https to http")
 	}
 	return p.check(target.String())
+}
+
+// glance reads a body, so that the connection can be kept, and drops it.
+func glance(resp *http.Response, limit int64) *Answer {
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, limit)) // the status says it all
+	return &Answer{Status: resp.StatusCode, Header: resp.Header}
 }
 
 // read takes the body of an answer, its content coding undone. The limit holds

@@ -89,7 +89,7 @@ func (g *Guard) Reload(c Config) error {
 	defer g.mu.Unlock()
 	g.policy.Store(p)
 	for _, c := range g.clients {
-		c.http.Swap(g.connections(p, c.tls)).CloseIdleConnections() // also those that become idle later
+		c.http.Swap(c.connections(p)).CloseIdleConnections() // also those that become idle later
 	}
 	return nil
 }
@@ -108,26 +108,31 @@ type ClientOptions struct {
 	TLS     *tls.Config   // client certificate, roots; nil: the system's roots
 	Timeout time.Duration // a whole request; 0: Config.Timeout
 	MaxBody int64         // octets of an answer; 0: Config.MaxBody
+	// Reach says which addresses may be dialled, instead of the Guard's networks; nil: those.
+	Reach func(netip.Addr) bool
 }
+
+// Anywhere is the Reach of clients whose target our own configuration names.
+func Anywhere(netip.Addr) bool { return true }
 
 // Client gives a client with connections of its own. Make one per peer or
 // purpose, not one per request, and Release it when the peer is gone.
 func (g *Guard) Client(o ClientOptions) *Client {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	c := &Client{guard: g, tls: o.TLS.Clone(), timeout: o.Timeout, maxBody: o.MaxBody}
-	c.http.Store(g.connections(g.policy.Load(), c.tls))
+	c := &Client{guard: g, tls: o.TLS.Clone(), timeout: o.Timeout, maxBody: o.MaxBody, reach: o.Reach}
+	c.http.Store(c.connections(g.policy.Load()))
 	g.clients = append(g.clients, c)
 	return c
 }
 
 // connections makes the pool of one client under one policy, so that a policy
 // that is replaced takes its connections with it.
-func (g *Guard) connections(p *policy, secrets *tls.Config) *http.Client {
+func (c *Client) connections(p *policy) *http.Client {
 	t := &http.Transport{
 		Proxy:                  nil, // a proxy would resolve and dial in our place
-		DialContext:            g.dial,
-		TLSClientConfig:        secrets.Clone(),
+		DialContext:            c.dial,
+		TLSClientConfig:        c.tls.Clone(),
 		TLSHandshakeTimeout:    p.Connect,
 		MaxIdleConnsPerHost:    p.Idle,
 		MaxIdleConns:           8 * p.Idle,
@@ -143,8 +148,8 @@ func (g *Guard) connections(p *policy, secrets *tls.Config) *http.Client {
 }
 
 // dial resolves, checks and connects; what it dials is what it has checked.
-func (g *Guard) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	p := g.policy.Load()
+func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	p := c.guard.policy.Load()
 	ctx, cancel := context.WithTimeout(ctx, p.Connect)
 	defer cancel()
 	host, port, err := net.SplitHostPort(address)
@@ -154,13 +159,13 @@ func (g *Guard) dial(ctx context.Context, network, address string) (net.Conn, er
 	if !p.port(port) {
 		return nil, &Error{Kind: Forbidden, Host: host, Err: fmt.Errorf("port %s is not listed in ports", port)}
 	}
-	addrs, err := g.resolve(ctx, host)
+	addrs, err := c.guard.resolve(ctx, host)
 	if err != nil {
 		return nil, &Error{Kind: Unreachable, Host: host, Err: err}
 	}
 	tried := 0
 	for _, a := range addrs {
-		if why := p.refuses(a); why != "" {
+		if why := c.refuses(p, a); why != "" {
 			err = &Error{Kind: Forbidden, Host: host, Err: fmt.Errorf("%s is %s", a, why)}
 			continue
 		}
@@ -178,6 +183,17 @@ func (g *Guard) dial(ctx context.Context, network, address string) (net.Conn, er
 		err = &Error{Kind: Unreachable, Host: host, Err: fmt.Errorf("no address")}
 	}
 	return nil, err
+}
+
+// refuses says what is wrong with an address, "" if it may be dialled.
+func (c *Client) refuses(p *policy, a netip.Addr) string {
+	switch {
+	case c.reach == nil:
+		return p.refuses(a)
+	case !c.reach(a):
+		return "not an address for this"
+	}
+	return ""
 }
 
 // resolve gives the addresses of a host; an address is its own.

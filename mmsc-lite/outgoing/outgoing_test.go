@@ -435,3 +435,52 @@ func FuzzCheck(f *testing.F) {
 		}
 	})
 }
+
+func TestReach(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", r.URL.Query().Get("after"))
+		_, _ = w.Write(make([]byte, 100))
+	}))
+	t.Cleanup(s.Close)
+	g, err := outgoing.New(outgoing.Options{Config: outgoing.DefaultConfig()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Close)
+	loopback := func(a netip.Addr) bool { return a.IsLoopback() }
+	for _, c := range []struct {
+		name  string
+		reach func(netip.Addr) bool
+		kind  outgoing.Kind
+		ok    bool
+	}{{"the guard's networks", nil, outgoing.Forbidden, false}, {"anywhere", outgoing.Anywhere, 0, true}, {"one network", loopback, 0, true},
+		{"another", func(a netip.Addr) bool { return !loopback(a) }, outgoing.Forbidden, false}} {
+		t.Run(c.name, func(t *testing.T) {
+			client := g.Client(outgoing.ClientOptions{Reach: c.reach, MaxBody: 10})
+			defer client.Release()
+			a, err := client.Do(t.Context(), outgoing.Request{URL: s.URL, StatusOnly: true})
+			var bad *outgoing.Error
+			if c.ok && (err != nil || a.Status != http.StatusOK || a.Body != nil) || !c.ok && (!errors.As(err, &bad) || bad.Kind != c.kind) {
+				t.Errorf("%+v %v", a, err)
+			}
+		})
+	}
+	client := g.Client(outgoing.ClientOptions{Reach: outgoing.Anywhere})
+	for in, want := range map[string]time.Duration{"": 0, "7": 7 * time.Second, "-1": 0, "soon": 0, "999999": time.Hour, "99999999999999": time.Hour} {
+		if a, err := client.Do(t.Context(), outgoing.Request{URL: s.URL + "?after=" + in}); err != nil || a.RetryAfter() != want {
+			t.Errorf("Retry-After %q: %v %v", in, a, err)
+		}
+	}
+}
+
+func TestURL(t *testing.T) {
+	for _, c := range []struct {
+		in string
+		ok bool
+	}{{"http://a/", true}, {"https://a:1/b?c", true}, {"ftp://a/", false}, {"http://", false}, {"http://u:p@a/", false}, {"http://a/#b", false}, {"file:///etc/passwd", false},
+		{"/x", false}, {"", false}, {"http://a:0/", false}, {"http://a/" + strings.Repeat("x", 5000), false}} {
+		if _, err := outgoing.URL(c.in); (err == nil) != c.ok {
+			t.Errorf("%.40q: %v", c.in, err)
+		}
+	}
+}

@@ -26,6 +26,7 @@ import (
 	"github.com/mmsrouter/mmsrouter/cluster/freebind"
 	"github.com/mmsrouter/mmsrouter/mms/pap"
 	"github.com/mmsrouter/mmsrouter/mms/smpp"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/outgoing"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/ppg/journal"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/push/sms"
 )
@@ -69,6 +70,7 @@ type PPG struct {
 	journal      Journal
 	wakened      <-chan struct{}
 	sms          *sms.Client
+	guard        *outgoing.Guard // of results
 	log          *slog.Logger
 	met          *metrics
 	capabilities map[string][]byte // by prefix
@@ -99,6 +101,11 @@ func New(opt Options) (*PPG, error) {
 		p.capabilities[k.Prefix] = doc
 	}
 	var err error
+	guard := outgoing.DefaultConfig()
+	guard.Redirects = 0
+	if p.guard, err = outgoing.New(outgoing.Options{Config: guard, Log: p.log}); err != nil {
+		return nil, fmt.Errorf("ppg: %w", err)
+	}
 	smsMetrics := opt.Metrics
 	if smsMetrics != nil {
 		smsMetrics = prometheus.WrapRegistererWith(prometheus.Labels{"client": "ppg/smpp"}, smsMetrics)

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/mms/pap"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/outgoing"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/ppg/journal"
-	"github.com/mmsrouter/mmsrouter/mmsc-lite/push/outgoing"
 )
 
 // push accepts a push-message, or says why not.

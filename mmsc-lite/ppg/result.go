@@ -1,7 +1,6 @@
 package ppg
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -9,8 +8,8 @@ import (
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/mms/pap"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/outgoing"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/ppg/journal"
-	"github.com/mmsrouter/mmsrouter/mmsc-lite/push/outgoing"
 )
 
 // result tells an initiator the outcome for one address, again until it answers with 2xx.
@@ -38,26 +37,20 @@ func (p *PPG) result(stop context.Context, d *journal.Delivery) {
 // networks of the configuration. Each has a client of its own, so that no connection is shared between initiators.
 func (p *PPG) tell(ctx context.Context, d *journal.Delivery) error {
 	own, _ := netip.ParseAddr(d.Push.Remote) // the zero address equals no other
-	client := outgoing.New(outgoing.Options{Timeout: p.cfg.Results.Timeout, Allowed: func(_ context.Context, ip netip.Addr) bool {
+	client := p.guard.Client(outgoing.ClientOptions{Timeout: p.cfg.Results.Timeout, Reach: func(ip netip.Addr) bool {
 		return ip == own || len(p.cfg.Results.Networks) > 0 && inNetworks(p.cfg.Results.Networks, ip)
 	}})
-	defer client.CloseIdleConnections()
+	defer client.Release()
 	m := &pap.ResultNotification{PushID: d.Push.PushID, SenderAddress: p.cfg.URL, SenderName: p.cfg.Name, ReceivedTime: d.Push.AcceptedAt, EventTime: d.EventAt,
 		State: d.State.PAP(), Code: d.Code, Description: d.Detail, Address: pap.Address{Value: d.Address.Text}, Quality: quality(d.Push.Quality)}
 	body := (&pap.Document{Version: d.Push.Version, Product: "mmsrouter", Message: m}).Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.Push.NotifyTo, bytes.NewReader(body))
+	resp, err := client.Do(ctx, outgoing.Request{Method: http.MethodPost, URL: d.Push.NotifyTo, Header: http.Header{"Content-Type": {"application/xml"}},
+		Body: body, MaxBody: 64 << 10, StatusOnly: true})
 	if err != nil {
 		return fmt.Errorf("tell a result: %w", err)
 	}
-	req.Header.Set("Content-Type", "application/xml")
-	req.Header.Set("User-Agent", "mmsrouter")
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("tell a result: %w", err)
-	}
-	_, _ = outgoing.Body(resp, 64<<10) // its status says it all
-	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("tell a result: HTTP status %d", resp.StatusCode)
+	if resp.Status/100 != 2 {
+		return fmt.Errorf("tell a result: HTTP status %d", resp.Status)
 	}
 	return nil
 }

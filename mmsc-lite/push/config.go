@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/mms"
-	"github.com/mmsrouter/mmsrouter/mmsc-lite/push/outgoing"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/outgoing"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/push/sms"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/push/udp"
 )

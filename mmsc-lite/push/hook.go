@@ -1,24 +1,24 @@
 package push
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/mms/wappush"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/outgoing"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/push/carrier"
-	"github.com/mmsrouter/mmsrouter/mmsc-lite/push/outgoing"
 )
 
 // hook is the carrier http: each push is posted as JSON to somebody who has a way to handsets.
 type hook struct {
 	p      *Pusher
 	cfg    HTTPConfig
-	client *http.Client
+	client *outgoing.Client
 }
 
 // Posted is what a hook gets.
@@ -41,12 +41,12 @@ func newHook(p *Pusher, k *CarrierConfig, at string) (*hook, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s.http.ca: %w", at, err)
 	}
-	return &hook{p: p, cfg: k.HTTP, client: outgoing.New(outgoing.Options{Timeout: k.HTTP.Timeout, TLS: tc, Conns: 16})}, nil
+	return &hook{p: p, cfg: k.HTTP, client: p.guard.Client(outgoing.ClientOptions{Timeout: k.HTTP.Timeout, TLS: tc, Reach: outgoing.Anywhere})}, nil
 }
 
 func (h *hook) run(ctx context.Context) error {
 	<-ctx.Done()
-	h.client.CloseIdleConnections()
+	h.client.Release()
 	return nil
 }
 
@@ -70,27 +70,25 @@ func (h *hook) send(ctx context.Context, c *parcel) error {
 	if err != nil {
 		return carrier.Refused("%w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.cfg.URL, bytes.NewReader(body))
-	if err != nil {
-		return carrier.Refused("%w", err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", "mmsrouter")
+	header := http.Header{"Content-Type": {"application/json"}}
 	if h.cfg.Token != "" {
-		req.Header.Set("Authorization", "Bearer "+h.cfg.Token)
+		header.Set("Authorization", "Bearer "+h.cfg.Token)
 	}
-	resp, err := h.client.Do(req)
+	resp, err := h.client.Do(ctx, outgoing.Request{Method: http.MethodPost, URL: h.cfg.URL, Header: header, Body: body, MaxBody: maxAnswer, StatusOnly: true})
+	var bad *outgoing.Error
+	if errors.As(err, &bad) && bad.Kind == outgoing.Redirected {
+		return carrier.Later(time.Minute, "hook: %w", err) // about our configuration, not about this message
+	}
 	if err != nil {
 		return carrier.Unclear("hook: %w", err)
 	}
-	_, _ = outgoing.Body(resp, 64<<10) // its status says it all; a body that was read lets the connection be kept
-	switch code := resp.StatusCode; {
+	switch code := resp.Status; {
 	case code/100 == 2:
 		return nil
 	case code == http.StatusBadRequest, code == http.StatusNotFound, code == http.StatusGone, code == http.StatusUnprocessableEntity:
 		return carrier.Refused("hook: HTTP status %d", code)
 	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable:
-		return carrier.Later(outgoing.RetryAfter(resp.Header), "hook: HTTP status %d", code)
+		return carrier.Later(resp.RetryAfter(), "hook: HTTP status %d", code)
 	case code >= 500:
 		return carrier.Unclear("hook: HTTP status %d", code)
 	default:

@@ -1,10 +1,11 @@
 package push
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,8 +19,8 @@ import (
 	"github.com/mmsrouter/mmsrouter/mms/smpp"
 	"github.com/mmsrouter/mmsrouter/mms/wappush"
 	"github.com/mmsrouter/mmsrouter/mms/wsp"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/outgoing"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/push/carrier"
-	"github.com/mmsrouter/mmsrouter/mmsc-lite/push/outgoing"
 )
 
 // gateway is the carrier pap: a client of a push proxy gateway (WAP-247-PAP).
@@ -28,7 +29,7 @@ type gateway struct {
 	name   string
 	cfg    PAPConfig
 	host   string
-	client *http.Client
+	client *outgoing.Client
 
 	mu      sync.Mutex
 	started map[string]string // push ids whose outcome nobody knows, by ID of the delivery.Push: tried again under the same
@@ -51,7 +52,7 @@ func newPAP(p *Pusher, k *CarrierConfig, at string) (*gateway, error) {
 		return nil, fmt.Errorf("%s.pap.ca: %w", at, err)
 	}
 	g := &gateway{p: p, name: k.Name, cfg: k.PAP, host: k.PAP.Host, started: map[string]string{}, pushed: map[string]Outcome{},
-		client: outgoing.New(outgoing.Options{Timeout: k.PAP.Timeout, TLS: tc, Conns: 16})}
+		client: p.guard.Client(outgoing.ClientOptions{Timeout: k.PAP.Timeout, TLS: tc, MaxBody: maxAnswer, Reach: outgoing.Anywhere})}
 	if g.host == "" {
 		g.host = u.Hostname()
 	}
@@ -77,7 +78,7 @@ func authorities(file string) (*tls.Config, error) {
 
 func (g *gateway) run(ctx context.Context) error {
 	<-ctx.Done()
-	g.client.CloseIdleConnections()
+	g.client.Release()
 	return nil
 }
 
@@ -161,33 +162,31 @@ func (g *gateway) body(c *parcel, id string) (contentType string, body []byte) {
 // post sends a push and gives the gateway's result code.
 func (g *gateway) post(ctx context.Context, c *parcel, id string) (pap.Code, error) {
 	contentType, body := g.body(c, id)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.cfg.URL, bytes.NewReader(body))
-	if err != nil {
-		return 0, carrier.Refused("%w", err)
-	}
-	req.Header.Set("Content-Type", contentType)
-	req.Header.Set("User-Agent", "mmsrouter") // some gateways copy what they get into the push: keep it short
+	header := http.Header{"Content-Type": {contentType}} // some gateways copy what they get into the push: keep it short
 	if g.cfg.User != "" {
-		req.SetBasicAuth(g.cfg.User, g.cfg.Password)
+		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(g.cfg.User+":"+g.cfg.Password)))
 	}
-	resp, err := g.client.Do(req)
-	if err != nil {
-		return 0, carrier.Unclear("gateway: %w", err)
-	}
-	answer, err := outgoing.Body(resp, maxAnswer)
+	resp, err := g.client.Do(ctx, outgoing.Request{Method: http.MethodPost, URL: g.cfg.URL, Header: header, Body: body})
+	var bad *outgoing.Error
 	switch {
-	case resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusTooManyRequests:
-		return 0, carrier.Later(outgoing.RetryAfter(resp.Header), "gateway: HTTP status %d", resp.StatusCode)
-	case resp.StatusCode >= 500:
-		return 0, carrier.Unclear("gateway: HTTP status %d", resp.StatusCode)
-	case resp.StatusCode/100 != 2:
-		// It is about us and our configuration, not about this message: an operator has to look.
-		g.p.log.Warn("the push proxy gateway does not take our requests", "carrier", g.name, "status", resp.StatusCode)
-		return 0, carrier.Later(time.Minute, "gateway: HTTP status %d", resp.StatusCode)
+	case errors.As(err, &bad) && bad.Kind == outgoing.Redirected:
+		return 0, g.misled(bad)
 	case err != nil:
 		return 0, carrier.Unclear("gateway: %w", err)
+	case resp.Status == http.StatusServiceUnavailable || resp.Status == http.StatusTooManyRequests:
+		return 0, carrier.Later(resp.RetryAfter(), "gateway: HTTP status %d", resp.Status)
+	case resp.Status >= 500:
+		return 0, carrier.Unclear("gateway: HTTP status %d", resp.Status)
+	case resp.Status/100 != 2:
+		return 0, g.misled(fmt.Errorf("HTTP status %d", resp.Status))
 	}
-	return responseCode(resp.Header.Get("Content-Type"), answer)
+	return responseCode(resp.Header.Get("Content-Type"), resp.Body)
+}
+
+// misled is an answer that is about us and our configuration, not about this message: an operator has to look.
+func (g *gateway) misled(err error) error {
+	g.p.log.Warn("the push proxy gateway does not take our requests", "carrier", g.name, "err", err)
+	return carrier.Later(time.Minute, "gateway: %w", err)
 }
 
 // responseCode reads the gateway's answer. One that can't be read leaves open what became of the push.

@@ -28,6 +28,7 @@ import (
 	"github.com/mmsrouter/mmsrouter/mms/smpp"
 	"github.com/mmsrouter/mmsrouter/mms/wappush"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/delivery"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/outgoing"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/push/carrier"
 )
 
@@ -58,6 +59,7 @@ type Pusher struct {
 	log      *slog.Logger
 	met      *metrics
 	carriers map[string]carrying
+	guard    *outgoing.Guard
 	routes   []RouteConfig // longest prefix first
 	tid      atomic.Uint32
 }
@@ -101,6 +103,11 @@ func New(opt Options) (*Pusher, error) {
 	var err error
 	if p.met, err = newMetrics(opt.Metrics, &cfg); err != nil {
 		return nil, err
+	}
+	guard := outgoing.DefaultConfig()
+	guard.Redirects, guard.Idle = 0, 16
+	if p.guard, err = outgoing.New(outgoing.Options{Config: guard, Log: p.log}); err != nil {
+		return nil, fmt.Errorf("push: %w", err)
 	}
 	for i := range cfg.Carriers {
 		k, at := &cfg.Carriers[i], fmt.Sprintf("push.carriers[%d]", i)
