@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/app/handover"
+	"github.com/mmsrouter/mmsrouter/fence"
 )
 
 // The versions of what two processes say to each other in an upgrade. What every version keeps is the base: hello, sockets, released. The
 // tables (duplicate fence, owners) have a version of their own; where the two share none, the new process begins without them.
 const (
 	handoverBase   = 1
-	handoverTables = 1
+	handoverTables = 1 // another digest of bodies makes another version, too: XXH3
 )
 
 // The names of calls and notes; those of the fence come beside them.
@@ -78,6 +79,7 @@ type Elder struct {
 
 	mu      sync.Mutex // guards the following
 	sockets map[socketName][]*os.File
+	shared  *fence.Shared      // ours; nil: there is none yet
 	tables  func(piece []byte) // takes pieces; nil: nobody
 	adopt   func(nc net.Conn, from netip.Addr) error
 	last    released
@@ -108,6 +110,11 @@ func Inherit(p Process, version string) (*Elder, error) {
 	e.link.Take(noteTable, e.onTable)
 	e.link.Take(noteReleased, e.onReleased)
 	e.link.Take(noteConnection, e.onConnection)
+	hearTwin(e.link, func() *fence.Shared {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.shared
+	})
 	go func() {
 		defer close(e.done)
 		_ = e.link.Run(context.Background()) // however it ends: the elder has gone

@@ -30,6 +30,7 @@ func (a *App) succeed() {
 	began, unread := time.Now(), 0
 	shared := a.mm1.Shared()
 	e.mu.Lock()
+	e.shared = shared
 	e.tables = func(piece []byte) {
 		if shared.Import(piece) != nil {
 			unread++

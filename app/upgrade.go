@@ -15,6 +15,7 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/admin"
 	"github.com/mmsrouter/mmsrouter/app/handover"
+	"github.com/mmsrouter/mmsrouter/fence"
 )
 
 // UpgradeConfig is the `upgrade` section.
@@ -114,7 +115,7 @@ func (a *App) bear() (*heir, error) {
 	link.Answer(callRefused, h.onRefused)
 	link.Answer(callSockets, h.onSockets)
 	link.Answer(callTables, h.onTables)
-	a.hearTwin(link)
+	hearTwin(link, func() *fence.Shared { return a.mm1.Shared() })
 	err = errors.Join(a.process.AddFile(handoverFile, theirs), theirs.Close())
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("pass the socket on: %w", err), link.Close())
@@ -194,16 +195,23 @@ func (h *heir) onTables(context.Context, []byte) ([]byte, error) {
 	return nil, shared.Export(func(piece []byte) error { return h.link.Send(noteTable, piece) })
 }
 
-// hearTwin lets the other process ask our fence.
-func (a *App) hearTwin(link *handover.Link) {
-	asks, notes := a.mm1.Shared().TwinKinds()
+// hearTwin lets the other process ask our fence; nil: there is none yet.
+func hearTwin(link *handover.Link, ours func() *fence.Shared) {
+	asks, notes := fence.TwinKinds()
 	for _, kind := range asks {
-		link.Answer(kind, func(_ context.Context, b []byte) ([]byte, error) { return a.mm1.Shared().Hear(kind, b) })
+		link.Answer(kind, func(_ context.Context, b []byte) ([]byte, error) {
+			if s := ours(); s != nil {
+				return s.Hear(kind, b)
+			}
+			return nil, errors.New("not yet")
+		})
 	}
 	for _, kind := range notes {
 		link.Take(kind, func(b []byte, files []*os.File) {
 			closeFiles(files)
-			_, _ = a.mm1.Shared().Hear(kind, b) // it has counted what it could not read
+			if s := ours(); s != nil {
+				_, _ = s.Hear(kind, b) // it has counted what it could not read
+			}
 		})
 	}
 }

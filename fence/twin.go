@@ -43,7 +43,7 @@ func (s *Shared) Pair(t Twin, older bool) {
 func (s *Shared) Part() { s.parted.Store(true) }
 
 // TwinKinds names what Hear takes: questions and messages.
-func (s *Shared) TwinKinds() (asks, notes []string) {
+func TwinKinds() (asks, notes []string) {
 	return []string{kindTake, kindAsk, kindSettle, kindFind}, []string{kindGone, kindLearn}
 }
 

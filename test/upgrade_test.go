@@ -1,0 +1,442 @@
+package test_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/mmsrouter/mmsrouter/test/fakemmsc"
+	"github.com/mmsrouter/mmsrouter/test/handsets"
+	"github.com/mmsrouter/mmsrouter/test/pdu"
+)
+
+// replaced is a router that is a line of processes, one after the other, from a binary of its own that a story can spoil.
+type replaced struct {
+	*serving
+	good, pidFile, logFile string
+}
+
+// replaceable makes one; more is further configuration.
+func replaceable(t *testing.T, more string, mmscs ...string) *replaced {
+	t.Helper()
+	s := serve(t, more, mmscs...)
+	dir := filepath.Dir(s.file)
+	r := &replaced{serving: s, good: s.bin, pidFile: filepath.Join(dir, "pid"), logFile: filepath.Join(dir, "log")}
+	s.bin = filepath.Join(dir, "mmsrouter")
+	r.install(r.good)
+	return r
+}
+
+// install puts another program at the router's path, as a package manager does: beside it, then over it.
+func (r *replaced) install(program string) {
+	r.t.Helper()
+	b, err := os.ReadFile(program)
+	if err == nil {
+		err = os.WriteFile(r.serving.bin+".new", b, 0o700)
+	}
+	if err == nil {
+		err = os.Rename(r.serving.bin+".new", r.serving.bin)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *replaced) installScript(text string) {
+	r.t.Helper()
+	f := filepath.Join(r.t.TempDir(), "script")
+	if err := os.WriteFile(f, []byte("#!/bin/sh\n"+text+"\n"), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	r.install(f)
+}
+
+// change puts other text into the configuration.
+func (r *replaced) change(old, with string) {
+	r.t.Helper()
+	b, err := os.ReadFile(r.file)
+	if err == nil && !bytes.Contains(b, []byte(old)) {
+		err = fmt.Errorf("no %q in the configuration", old)
+	}
+	if err == nil {
+		err = os.WriteFile(r.file, bytes.Replace(b, []byte(old), []byte(with), 1), 0o600)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// start runs the first process. Its output goes to a file: those after it inherit that.
+func (r *replaced) start() {
+	r.t.Helper()
+	log, err := os.OpenFile(r.logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command(r.serving.bin, "serve", "-c", r.file, "--pid-file", r.pidFile)
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	r.cmd, r.done = cmd, done
+	go func() { done <- cmd.Wait() }()
+	r.t.Cleanup(func() {
+		cmd.Process.Kill() // it may have ended long ago
+		if pid := r.pid(); pid > 0 {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // likewise
+		}
+		if r.t.Failed() {
+			b, _ := os.ReadFile(r.logFile)
+			r.t.Logf("log of the router:\n%s", b[max(0, len(b)-9000):])
+		}
+	})
+	r.await("ready", func() bool {
+		res, err := http.Get("http://" + r.admin + "/readyz")
+		if err != nil {
+			return false
+		}
+		res.Body.Close()
+		http.DefaultClient.CloseIdleConnections()
+		return res.StatusCode == 200 && r.pid() > 0
+	})
+}
+
+// pid is that of the process that serves.
+func (r *replaced) pid() int {
+	b, _ := os.ReadFile(r.pidFile)
+	n, _ := strconv.Atoi(string(b))
+	return n
+}
+
+func (r *replaced) await(what string, ok func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) { // another process tells nothing by itself
+		if time.Now().After(end) {
+			r.t.Fatalf("no %s within 30 s", what)
+		}
+	}
+}
+
+// lives says whether a process is there (one that has ended and waits for its parent is not).
+func lives(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	state := b[bytes.LastIndexByte(b, ')')+1:]
+	return !bytes.HasPrefix(bytes.TrimSpace(state), []byte("Z"))
+}
+
+// upgrade asks for one that works, and gives the process before and the one that serves now.
+func (r *replaced) upgrade() (old, now int) {
+	r.t.Helper()
+	old = r.pid()
+	cmd := exec.Command(r.good, "upgrade", "-c", r.file, "--wait", "30s")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		r.t.Fatalf("upgrade: %v: %s", err, out)
+	}
+	if now = r.pid(); now == old {
+		r.t.Errorf("process %d serves as before", now)
+	}
+	return old, now
+}
+
+// refused asks for an upgrade that can't be; want stands in the answer.
+func (r *replaced) refused(want ...string) {
+	r.t.Helper()
+	old := r.pid()
+	out, err := exec.Command(r.good, "upgrade", "--admin", r.admin).CombinedOutput()
+	if err == nil {
+		r.t.Errorf("upgraded: %s", out)
+	}
+	for _, w := range want {
+		if !strings.Contains(string(out), w) {
+			r.t.Errorf("the answer does not say %q: %s", w, out)
+		}
+	}
+	if r.pid() != old || !lives(old) {
+		r.t.Error("the old process is no longer the one that serves")
+	}
+}
+
+// queries asks the router's DNS until ctx ends, and counts what it did not answer.
+func queries(ctx context.Context, t *testing.T, network, at string, asked, unanswered *atomic.Int64) {
+	c := dns.Client{Net: network, Timeout: 5 * time.Second}
+	for ctx.Err() == nil {
+		m := new(dns.Msg).SetQuestion("mms.example.net.", dns.TypeA)
+		asked.Add(1)
+		if res, _, err := c.Exchange(m, at); err != nil || len(res.Answer) != 1 {
+			unanswered.Add(1)
+			t.Errorf("%s query: %v %v", network, err, res)
+		}
+		time.Sleep(time.Millisecond) // the pace of a resolver, not a wait
+	}
+}
+
+// TestUpgradeUnderLoad: three upgrades in a row while handsets send, on connections that they keep and on new ones, some so slowly that
+// their uploads last through an upgrade, others fetch, and resolvers ask.
+func TestUpgradeUnderLoad(t *testing.T) {
+	a, b := fake(t, "mmsc-a"), fake(t, "mmsc-b")
+	r := replaceable(t, "", a.URL(), b.URL())
+	held := pdu.RetrieveConf("t-held", "held@mmsc-a", 40_000)
+	a.Put("/held", held)
+	r.start()
+	ctx, stop := context.WithCancel(t.Context())
+	var all handsets.Ledger
+	var wg sync.WaitGroup
+	var sent, asked, unanswered, fetched atomic.Int64
+	run := func(prefix string, n int, ways ...handsets.Way) {
+		wg.Go(func() {
+			all.Join(handsets.Run(ctx, handsets.Plan{Handset: handsets.Options{Addr: r.mm1, Timeout: 30 * time.Second}, Handsets: n, Prefix: prefix,
+				Sizes: []int{1000, 30_000, 200_000}, Ways: ways, Think: 2 * time.Millisecond, Each: func(int) { sent.Add(1) }}))
+		})
+	}
+	run("kept-", 6, handsets.Fast, handsets.Chunked)
+	run("slow-", 4, handsets.Trickle(200_000, 20, 100*time.Millisecond))
+	for w := range 3 { // a connection for each message
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				tid := fmt.Sprintf("new-%d-%06d", w, n)
+				body := pdu.SendReq(tid, 20_000)
+				h := handsets.New(handsets.Options{Addr: r.mm1, Timeout: 30 * time.Second})
+				began := time.Now()
+				answer, err := h.Post(context.WithoutCancel(ctx), body, handsets.Fast)
+				all.Note(tid, body, handsets.Fast, answer, err, time.Since(began))
+				sent.Add(1)
+				h.Close()
+			}
+		})
+	}
+	wg.Go(func() { // fetches on a kept connection
+		h := handsets.New(handsets.Options{Addr: r.mm1, Timeout: 30 * time.Second})
+		defer h.Close()
+		for ctx.Err() == nil {
+			answer, err := h.Fetch(context.WithoutCancel(ctx), "/held")
+			if err != nil || answer.Status != 200 || !bytes.Equal(answer.Body, held) {
+				t.Errorf("fetch: %v, HTTP %d, %d octets", err, answer.Status, len(answer.Body))
+			}
+			fetched.Add(1)
+			time.Sleep(3 * time.Millisecond) // a phone's pause
+		}
+	})
+	for _, network := range []string{"udp", "udp", "tcp"} {
+		wg.Go(func() { queries(ctx, t, network, r.name, &asked, &unanswered) })
+	}
+	last := r.pid()
+	for range 3 {
+		before := sent.Load()
+		r.await("load", func() bool { return sent.Load() > before+100 })
+		_, last = r.upgrade()
+	}
+	before := sent.Load()
+	r.await("load", func() bool { return sent.Load() > before+100 })
+	stop()
+	wg.Wait()
+	bal := all.Balance(a.Records(), b.Records())
+	t.Logf("%v; %d queries, %d unanswered; %d fetched", bal, asked.Load(), unanswered.Load(), fetched.Load())
+	if bal.Accepted != bal.Sent || bal.Faults() != "" || bal.Copies > 0 {
+		t.Errorf("balance: %v", bal)
+	}
+	if r.pid() != last || !lives(last) {
+		t.Errorf("process %d serves, %d took over last", r.pid(), last)
+	}
+}
+
+// TestUpgradeRefused: whatever is wrong with the new process, the old one goes on, and says why.
+func TestUpgradeRefused(t *testing.T) {
+	a := fake(t, "mmsc-a")
+	r := replaceable(t, "upgrade: {timeout: 3s}\n", a.URL())
+	r.start()
+	h := handsets.New(handsets.Options{Addr: r.mm1, Timeout: 20 * time.Second})
+	defer h.Close()
+	submit(t, h, "before", 3000)
+	r.change("mmscs:\n", "mmscs_: []\nmmscs:\n")
+	r.refused("mmscs_", "unknown key")
+	r.change("mmscs_: []\n", "")
+	submit(t, h, "config", 3000)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	one, two := "  listen: [\""+r.mm1, "  listen: [\""+taken.Addr().String()+"\", \""+r.mm1
+	r.change(one, two)
+	r.refused("mm1.listen", taken.Addr().String())
+	r.change(two, one)
+	submit(t, h, "port", 3000)
+	r.installScript("echo no such library >&2; exit 127")
+	r.refused("ended before it served")
+	submit(t, h, "crash", 3000)
+	r.installScript("exec sleep 60")
+	r.refused("upgrade.timeout")
+	submit(t, h, "hang", 3000)
+	r.install(r.good)
+	r.upgrade()
+	submit(t, h, "after", 3000)
+	if n := a.Counts().Wholes; n != 6 {
+		t.Errorf("%d messages at the MMSC, want 6", n)
+	}
+	log, err := os.ReadFile(r.logFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"upgrade refused", "unknown key", "no such library"} {
+		if !bytes.Contains(log, []byte(want)) {
+			t.Errorf("the log does not say %q", want)
+		}
+	}
+}
+
+// TestUpgradeOfOtherListeners: a new process that listens on more, or less, than the old one.
+func TestUpgradeOfOtherListeners(t *testing.T) {
+	a := fake(t, "mmsc-a")
+	r := replaceable(t, "", a.URL())
+	r.start()
+	more := ownAddresses(t, 1)[0]
+	one, two := "  listen: [\""+r.mm1, "  listen: [\""+more+"\", \""+r.mm1
+	r.change(one, two)
+	old, _ := r.upgrade()
+	for i, at := range []string{r.mm1, more} {
+		h := handsets.New(handsets.Options{Addr: at, Timeout: 20 * time.Second})
+		submit(t, h, fmt.Sprint("more", i), 3000)
+		h.Close()
+	}
+	r.await("end of the old process", func() bool { return !lives(old) })
+	r.change(two, one)
+	old, _ = r.upgrade()
+	r.await("end of the old process", func() bool { return !lives(old) })
+	if c, err := net.Dial("tcp", more); err == nil {
+		c.Close()
+		t.Error("the address that was taken out still listens")
+	}
+	h := handsets.New(handsets.Options{Addr: r.mm1, Timeout: 20 * time.Second})
+	defer h.Close()
+	submit(t, h, "less", 3000)
+}
+
+// TestResubmissionDuringUpgrade: a message whose first post is still in flight at the old process is posted again at the new one: one
+// message, the same answer.
+func TestResubmissionDuringUpgrade(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		kill bool
+	}{{"the old process finishes", false}, {"the old process is killed", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			a := fake(t, "mmsc-a")
+			hold := make(chan struct{})
+			a.Script(func(n int, _ *fakemmsc.Request) fakemmsc.Behaviour {
+				if n == 1 {
+					return fakemmsc.Behaviour{Store: true, Hold: hold}
+				}
+				return fakemmsc.Accept()
+			})
+			r := replaceable(t, "", a.URL())
+			r.change("  access_log:", "  identity: {headers: [X-MSISDN], trusted: [\"127.0.0.0/8\"]}\n  access_log:")
+			r.start()
+			body := pdu.SendReq("again", 20_000)
+			post := func(result chan<- handsets.Answer) {
+				h := handsets.New(handsets.Options{Addr: r.mm1, Timeout: 20 * time.Second, Header: [][2]string{{"X-MSISDN", "+46701740605"}}})
+				defer h.Close()
+				answer, _ := h.Post(t.Context(), body, handsets.Fast) // no answer is an empty one
+				result <- answer
+			}
+			first, second := make(chan handsets.Answer, 1), make(chan handsets.Answer, 1)
+			go post(first)
+			await(t, a, "the message at the MMSC", func(k fakemmsc.Counts) bool { return k.Wholes == 1 })
+			old, _ := r.upgrade()
+			go post(second)
+			if c.kill {
+				if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+				if answer := <-second; !answer.IsPDU || answer.PDU.Response != pdu.Ok {
+					t.Errorf("the second post got %+v", answer)
+				}
+				close(hold)
+				return
+			}
+			select {
+			case answer := <-second:
+				t.Errorf("answered %+v while the first is in flight", answer.PDU)
+			case <-time.After(300 * time.Millisecond):
+			}
+			close(hold)
+			x, y := <-first, <-second
+			if !x.IsPDU || !bytes.Equal(x.Body, y.Body) {
+				t.Errorf("first %x\nsecond %x", x.Body, y.Body)
+			}
+			r.await("end of the old process", func() bool { return !lives(old) })
+			third := make(chan handsets.Answer, 1)
+			post(third)
+			if z := <-third; !bytes.Equal(x.Body, z.Body) {
+				t.Errorf("third %x", z.Body)
+			}
+			if n := a.Counts().Wholes; n != 1 {
+				t.Errorf("%d messages at the MMSC, want 1", n)
+			}
+		})
+	}
+}
+
+// TestKilledDuringUpgrade: SIGKILL of the new process before it serves leaves the old one at work; after that, what the old one had in
+// flight still comes to its end.
+func TestKilledDuringUpgrade(t *testing.T) {
+	a := fake(t, "mmsc-a")
+	r := replaceable(t, "", a.URL())
+	r.start()
+	h := handsets.New(handsets.Options{Addr: r.mm1, Timeout: 20 * time.Second})
+	defer h.Close()
+	t.Run("the new one while it starts", func(t *testing.T) {
+		r.installScript("sleep 0.3; kill -9 $$")
+		r.refused("ended before it served")
+		submit(t, h, "start", 3000)
+		r.install(r.good)
+	})
+	t.Run("the old one behind the switch", func(t *testing.T) {
+		old, now := r.upgrade()
+		_ = syscall.Kill(old, syscall.SIGKILL) // it may have ended
+		submit(t, h, "switched", 3000)
+		if !lives(now) {
+			t.Error("the new process went with it")
+		}
+		r.upgrade()
+	})
+	t.Run("the new one behind the switch", func(t *testing.T) {
+		hold := make(chan struct{})
+		a.Behave(fakemmsc.Behaviour{Store: true, Hold: hold})
+		before := a.Counts().Wholes
+		answered := make(chan handsets.Outcome, 1)
+		go func() {
+			h := handsets.New(handsets.Options{Addr: r.mm1, Timeout: 20 * time.Second})
+			defer h.Close()
+			answer, err := h.Post(t.Context(), pdu.SendReq("inflight", 20_000), handsets.Fast)
+			o, _ := handsets.Judge("inflight", answer, err)
+			answered <- o
+		}()
+		await(t, a, "the message at the MMSC", func(k fakemmsc.Counts) bool { return k.Wholes == before+1 })
+		_, now := r.upgrade()
+		if err := syscall.Kill(now, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		close(hold)
+		if o := <-answered; o != handsets.Accepted {
+			t.Errorf("in flight at the old process: %s", o)
+		}
+	})
+}
