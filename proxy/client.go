@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,14 +20,16 @@ import (
 	"github.com/mmsrouter/mmsrouter/router"
 )
 
-// client is one client connection and the request on it.
+// client is one client connection and the request on it. Its goroutine serves one connection after the other.
 type client struct {
 	p       *Proxy
+	next    chan struct{} // another connection is here; closed: there will be none
 	nc      net.Conn
 	number  uint64 // in the order in which they came
-	c       *wire.Conn
+	c       wire.Conn
 	remote  netip.Addr // the client's address, from the PROXY header if one came
-	text    string     // the same as text
+	text    string     // the same as text,
+	textOf  netip.Addr // this one's
 	local   netip.AddrPort
 	trusted bool        // its identity fields are believed
 	adopted bool        // another process has accepted it
@@ -53,7 +54,7 @@ type client struct {
 }
 
 // accept takes connections until the listener closes.
-func (p *Proxy) accept(ctx context.Context, l net.Listener, wg *sync.WaitGroup) {
+func (p *Proxy) accept(ctx context.Context, l net.Listener) {
 	p.mu.Lock()
 	p.accepting++
 	p.mu.Unlock()
@@ -80,17 +81,52 @@ func (p *Proxy) accept(ctx context.Context, l net.Listener, wg *sync.WaitGroup) 
 			continue
 		}
 		p.m.accepted.Add(1)
-		cl := &client{p: p, nc: nc, local: localAddress(nc)}
-		cl.abort = cl.abortUpload
-		if !p.admit(cl) {
-			continue
-		}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			cl.serve()
-		}()
+		p.employ(nc, netip.Addr{}, false)
 	}
+}
+
+// employ has a connection served by a goroutine that waits for one, or by a new one. False: the limit is reached, and
+// the connection is closed. Run must be waiting for somebody at least: the caller.
+func (p *Proxy) employ(nc net.Conn, from netip.Addr, adopted bool) bool {
+	cl := p.crew.take()
+	waits := cl != nil
+	if !waits {
+		cl = &client{p: p, next: make(chan struct{}, 1)}
+		cl.abort = cl.abortUpload
+	}
+	cl.begin(nc)
+	cl.remote, cl.adopted = from, adopted
+	switch admitted := p.admit(cl); {
+	case admitted && waits:
+		cl.next <- struct{}{} // it has room for one, and only who took the client sends
+		return true
+	case admitted:
+		p.serving.Add(1)
+		go func() {
+			defer p.serving.Done()
+			for cl.serve() && p.crew.rest(cl) {
+				if _, ok := <-cl.next; !ok {
+					return
+				}
+			}
+		}()
+		return true
+	case waits && !p.crew.rest(cl):
+		close(cl.next)
+	}
+	return false
+}
+
+// begin makes the client one that has said nothing yet on nc.
+func (cl *client) begin(nc net.Conn) {
+	cl.nc, cl.trusted, cl.local = nc, false, localAddress(nc)
+	if cl.later = cl.later[:0]; cap(cl.later) > replay.Small {
+		cl.later = nil // one that pipelined much is not everyone
+	}
+	cl.known.set, cl.known.snap = nil, nil
+	cl.waiting.Store(false)
+	cl.aborted.Store(false)
+	cl.stays.Store(false)
 }
 
 // admit applies the limit on connections in all.
@@ -167,15 +203,17 @@ func (cl *client) abortUpload() {
 	_ = cl.nc.SetReadDeadline(time.Unix(1, 0)) // it fails only on a closed connection
 }
 
-// serve does everything on one connection.
-func (cl *client) serve() {
+// serve does everything on one connection. False: the program is at fault, and the client should not be used again.
+func (cl *client) serve() (sound bool) {
 	p := cl.p
 	counted := false
+	sound = true
 	defer func() {
 		if r := recover(); r != nil {
 			p.m.panics.Add(1)
 			p.log.Error("fault while serving a client; its connection is closed", "fault", r, "stack", string(debug.Stack()))
 			cl.x.abandon()
+			sound = false
 		}
 		cl.release()
 		_ = cl.nc.Close() // closed twice is harmless
@@ -183,13 +221,13 @@ func (cl *client) serve() {
 	}()
 	set := p.set.Load()
 	if !cl.identify(set) {
-		return
+		return sound
 	}
 	var ok bool
 	if counted, ok = cl.limited(set); !ok {
 		p.m.refusedConn.Add(1)
 		p.log.Warn("client connection refused: limit of its address reached, raise mm1.limits.connections_per_client or list it in mm1.gateways", "client", cl.text)
-		return
+		return sound
 	}
 	p.mu.Lock()
 	cert := p.tls
@@ -199,16 +237,16 @@ func (cl *client) serve() {
 		_ = tc.SetDeadline(time.Now().Add(set.Timeouts.Head)) // it fails only on a closed connection
 		if err := tc.HandshakeContext(context.Background()); err != nil {
 			p.log.Debug("TLS handshake", "client", cl.text, "err", err)
-			return
+			return sound
 		}
 		_ = tc.SetDeadline(time.Time{}) // as above
 		cl.nc = tc
 	}
-	cl.c = wire.NewConn(cl.nc)
+	cl.c.Reset(cl.nc)
 	for {
 		set = p.set.Load()
 		if !cl.readHead(set) || !cl.x.run(cl, set) || p.draining.Load() || cl.aborted.Load() {
-			return
+			return sound
 		}
 	}
 }
@@ -226,9 +264,11 @@ func localAddress(nc net.Conn) netip.AddrPort {
 // the PROXY protocol.
 func (cl *client) identify(set *settings) bool {
 	if cl.adopted {
-		cl.text, cl.trusted = cl.remote.String(), set.trusted.contain(cl.remote)
+		cl.trusted = set.trusted.contain(cl.remote)
+		cl.say()
 		return true
 	}
+	cl.remote = netip.Addr{}
 	if a, ok := cl.nc.RemoteAddr().(*net.TCPAddr); ok {
 		cl.remote = a.AddrPort().Addr().Unmap().WithZone("")
 	}
@@ -251,9 +291,16 @@ func (cl *client) identify(set *settings) bool {
 			cl.w, _ = io.ReadFull(br, cl.buf[:n]) // it is in memory: it can't fail
 		}
 	}
-	cl.text = cl.remote.String()
+	cl.say()
 	cl.trusted = set.trusted.contain(cl.remote)
 	return true
+}
+
+// say writes the client's address out.
+func (cl *client) say() {
+	if cl.text == "" || cl.remote != cl.textOf { // a gateway comes again and again
+		cl.text, cl.textOf = cl.remote.String(), cl.remote
+	}
 }
 
 // prefixed gives the connection with what was read ahead of TLS in front.

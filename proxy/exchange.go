@@ -16,6 +16,12 @@ import (
 // exchange is one request and everything that is done for it. It belongs to its client's goroutine and is
 // used again for the next request.
 type exchange struct {
+	passing
+	workspace
+}
+
+// passing is what one request must not leave to the next.
+type passing struct {
 	p     *Proxy
 	cl    *client
 	set   *settings
@@ -33,7 +39,6 @@ type exchange struct {
 	sender   string // E.164
 
 	// the upload
-	body      replay.Body
 	chunked   wire.Chunked
 	left      int64 // of Content-Length
 	broken    *uploadError
@@ -42,29 +47,16 @@ type exchange struct {
 
 	// what is done about it
 	route     router.Request
-	dec       router.Decision
-	recips    [16]string
 	deadline  time.Time // for all attempts together; zero while the upload is under way
 	ticket    *fence.SharedTicket
 	whole     bool // the fence has let the upload become whole
-	attempts  []try
-	blamed    []blame
-	ambiguous int    // attempts whose result is unknown
-	mark      int    // number for X-Mmsrouter-Attempt
-	headBuf   []byte // head to the MMSC or to the client
-	bufs      [][]byte
-	out       net.Buffers // what is being written
-	few       [4][]byte
-	scratch   [][]byte
-	ans, kept answer
+	ambiguous int  // attempts whose result is unknown
+	mark      int  // number for X-Mmsrouter-Attempt
 	keptBy    *upstream
-	line      []byte // for the access log
-	via       []byte // Via as it came
-	frame     []byte // chunk size line towards the MMSC
-	sent      int64  // octets of the body written in this attempt
-	begunLast bool   // the write with the body's last octet has begun in this attempt
-	idled     bool   // the client kept us waiting in this attempt, so the MMSC may have lost patience
-	framed    bool   // this attempt sends chunks
+	sent      int64 // octets of the body written in this attempt
+	begunLast bool  // the write with the body's last octet has begun in this attempt
+	idled     bool  // the client kept us waiting in this attempt, so the MMSC may have lost patience
+	framed    bool  // this attempt sends chunks
 
 	// what came of it
 	result    Result
@@ -74,6 +66,24 @@ type exchange struct {
 	messageID string
 	noted     bool // the records are written
 	alive     bool // the client connection may carry another request
+}
+
+// workspace is what a request takes over from the one before: capacity, no content.
+type workspace struct {
+	body      replay.Body
+	dec       router.Decision
+	recips    [16]string
+	attempts  []try
+	blamed    []blame
+	headBuf   []byte // head to the MMSC or to the client
+	bufs      [][]byte
+	out       net.Buffers // what is being written
+	few       [4][]byte
+	scratch   [][]byte
+	ans, kept answer
+	line      []byte // for the access log
+	via       []byte // Via as it came
+	frame     []byte // chunk size line towards the MMSC
 }
 
 // run serves the request whose head is in cl.req. It says whether the connection may carry another.
@@ -111,23 +121,9 @@ func (x *exchange) run(cl *client, set *settings) bool {
 	return x.alive && x.broken == nil
 }
 
-// kept is what one request leaves to the next: capacity, no content.
-type kept struct {
-	headBuf, line, frame, via []byte
-	bufs, scratch             [][]byte
-	attempts                  []try
-	blamed                    []blame
-	dec                       router.Decision
-	ans, kept                 answer
-}
-
 func (x *exchange) reset(cl *client, set *settings) {
-	old := kept{x.headBuf[:0], x.line[:0], x.frame[:0], x.via[:0], x.bufs[:0], x.scratch[:0], x.attempts[:0], x.blamed[:0], x.dec, x.ans, x.kept}
-	*x = exchange{}
-	x.headBuf, x.line, x.frame, x.via, x.bufs, x.scratch = old.headBuf, old.line, old.frame, old.via, old.bufs, old.scratch
-	x.attempts, x.blamed, x.dec, x.ans, x.kept = old.attempts, old.blamed, old.dec, old.ans, old.kept
-	x.p, x.cl, x.set, x.start = cl.p, cl, set, time.Now()
-	x.by, x.result, x.alive = cl.p.m.none, Rejected, cl.req.KeepAlive
+	x.passing = passing{p: cl.p, cl: cl, set: set, start: time.Now(), by: cl.p.m.none, result: Rejected, alive: cl.req.KeepAlive}
+	x.attempts, x.blamed, x.via, x.out = x.attempts[:0], x.blamed[:0], x.via[:0], nil
 	cl.r += cl.req.Size
 	x.body.Init(cl.p.store, int64(set.MaxMessage), false) // so that Free is always in order
 }

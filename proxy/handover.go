@@ -60,23 +60,17 @@ func (p *Proxy) Clients() int {
 
 // Adopt serves a connection that another process has accepted and passed on. It takes the connection over, whatever it returns.
 func (p *Proxy) Adopt(nc net.Conn, from netip.Addr) error {
-	cl := &client{p: p, nc: nc, local: localAddress(nc), remote: from.Unmap().WithZone(""), adopted: true}
-	cl.abort = cl.abortUpload
 	p.mu.Lock()
 	if p.started == nil {
 		p.mu.Unlock()
 		return errors.Join(errors.New("proxy: not serving"), nc.Close())
 	}
-	p.serving.Add(1)
+	p.serving.Add(1) // so that Run does not end meanwhile
 	p.mu.Unlock()
-	if !p.admit(cl) {
-		p.serving.Done()
+	defer p.serving.Done()
+	if !p.employ(nc, from.Unmap().WithZone(""), true) {
 		return errors.New("proxy: too many connections")
 	}
-	go func() {
-		defer p.serving.Done()
-		cl.serve()
-	}()
 	return nil
 }
 

@@ -82,6 +82,7 @@ type Proxy struct {
 	fates  *fates
 	access *accessLog
 	turn   atomic.Uint64
+	crew   crew
 
 	leaving atomic.Pointer[[]netip.Addr] // addresses of ours that are about to move away
 	tls     *certificate
@@ -234,7 +235,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 					return
 				}
 			}
-			p.accept(ctx, l, wg)
+			p.accept(ctx, l)
 		}()
 	}
 	p.mu.Lock()
@@ -252,10 +253,12 @@ func (p *Proxy) Run(ctx context.Context) error {
 			for _, up := range *p.ups.Load() {
 				up.sweep(now)
 			}
+			p.crew.thin()
 		}
 	}
 	sweep.Stop()
 	p.stop()
+	p.crew.end()
 	wg.Wait()
 	for _, up := range *p.ups.Load() {
 		up.close()

@@ -43,9 +43,20 @@ type Conn struct {
 
 // NewConn wraps a connection.
 func NewConn(nc net.Conn) *Conn {
-	c := &Conn{NC: nc}
+	c := new(Conn)
+	c.Reset(nc)
+	return c
+}
+
+// Reset makes c wrap another connection, or its first. What it wrapped before must not be used through it any more.
+func (c *Conn) Reset(nc net.Conn) {
+	c.NC, c.raw = nc, nil
+	c.ahead, c.short, c.by = false, false, time.Time{}
 	if s, ok := descriptor(nc); ok {
 		c.raw, _ = s.SyscallConn() // it fails only for a nil connection
+	}
+	if c.readNow != nil {
+		return
 	}
 	c.readNow = func(fd uintptr) { c.recv(fd) }
 	c.readWait = c.recv
@@ -54,7 +65,6 @@ func NewConn(nc net.Conn) *Conn {
 	c.writeWait = c.send
 	c.poolWait = c.recvPooled
 	c.look = func(fd uintptr) { c.n, c.errno = peek(fd, &c.octet[0]) }
-	return c
 }
 
 func descriptor(nc net.Conn) (syscall.Conn, bool) {
