@@ -53,12 +53,14 @@ func DefaultConfig() Config {
 // Enabled says whether addresses are taken over at all.
 func (c *Config) Enabled() bool { return len(c.Routers) > 0 }
 
-// Priorities: the owner's, the first stand-in's (each further one has one less), and what a router loses that yields or is not
+// Priorities: the owner's, the first stand-in's and the last one's (those between are spread evenly: the wider apart two are, the
+// less likely both think for a moment that it is their turn), and what a router loses that yields or is not
 // ready. One that yields stands below all that do not; one that is not ready stands below all that are, and among those that are not the
 // order stays: if no router is ready the addresses stay where they belong.
 const (
 	ownerPriority = 200
 	firstPriority = 150
+	lastPriority  = 120
 	yields        = 90 // so that the owner falls below the last stand-in
 	notReady      = 100
 	mostRouters   = 32

@@ -96,7 +96,7 @@ func (c *Config) keepalived(me int, yield string) string {
 	p("    router_id %s", c.Routers[me].Name)
 	p("    vrrp_version 3")
 	p("    vrrp_check_unicast_src")
-	p("    vrrp_garp_master_refresh 60")
+	p("    vrrp_garp_master_refresh 5")
 	p("    enable_script_security")
 	p("    script_user %s", c.User)
 	p("}")
@@ -129,7 +129,7 @@ func (c *Config) instance(p func(string, ...any), me, owner int) {
 	r := &c.Routers[owner]
 	priority := ownerPriority
 	if d := (me - owner + len(c.Routers)) % len(c.Routers); d > 0 {
-		priority = firstPriority - d + 1
+		priority = firstPriority - (d-1)*max(1, (firstPriority-lastPriority)/max(1, len(c.Routers)-2))
 	}
 	p("")
 	p("# The service addresses of %s.", r.Name)
