@@ -2,8 +2,12 @@ package netns_test
 
 import (
 	"os"
+	"slices"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mmsrouter/mmsrouter/test/handsets"
 )
 
 // long skips a story that only the long run tells.
@@ -153,20 +157,111 @@ func TestBlind(t *testing.T) {
 	x.end()
 }
 
-// A router drains and ends, and starts again.
+// A router drains and ends, and starts again. Nobody's try fails, neither when the address goes nor when it comes home, not even
+// that of an upload which takes longer than everything else.
 func TestDrained(t *testing.T) {
+	long(t)
 	l, x := scene(t)
 	r1, r2 := l.routers[0], l.routers[1]
 	at := time.Now()
+	upload := x.slow("slow1", service(1), 12*time.Second)
 	r1.cli("drain", "--self", "-c", r1.file)
-	l.awaitHolder(service(1), r2, 40*time.Second)
+	if why := <-upload; why != string(handsets.Accepted) {
+		t.Errorf("the slow upload: %s", why)
+	}
+	l.awaitHolder(service(1), r2, soon)
 	x.works(service(1), at)
 	x.only("drained", at)
 	at = time.Now()
+	upload = x.slow("slow2", service(1), 12*time.Second) // at the stand-in
 	r1.restart()
+	if why := <-upload; why != string(handsets.Accepted) {
+		t.Errorf("the slow upload: %s", why)
+	}
 	l.awaitHolder(service(1), r1, soon)
 	x.works(service(1), at)
 	x.only("came home", at)
 	l.settled()
 	x.end()
+}
+
+// An operator drains a router, said at another one: it goes on running, and its address goes and comes without a failed try.
+func TestDrainedByOperator(t *testing.T) {
+	long(t)
+	l, x := scene(t)
+	r1, r2 := l.routers[0], l.routers[1]
+	at := time.Now()
+	r2.cli("drain", "--router", "r1", "-c", r2.file)
+	l.awaitHolder(service(1), r2, soon)
+	x.works(service(1), at)
+	x.only("drained", at)
+	at = time.Now()
+	r2.cli("undrain", "--router", "r1", "-c", r2.file)
+	l.awaitHolder(service(1), r1, soon)
+	x.works(service(1), at)
+	x.only("came home", at)
+	l.settled()
+	x.end()
+}
+
+// All routers are restarted, one after the other: no try fails.
+func TestRestartOneByOne(t *testing.T) {
+	long(t)
+	l, x := scene(t)
+	for _, r := range l.routers {
+		at := time.Now()
+		r.prog.signal(syscall.SIGTERM)
+		r.restart()
+		l.settled()
+		x.more(5)
+		x.only("restarted "+r.name, at)
+	}
+	x.end()
+}
+
+// All routers are told to end at once. There is nobody to take over, so clients wait; what was accepted is at an MMSC, and all works again
+// when they are back.
+func TestRestartAllAtOnce(t *testing.T) {
+	long(t)
+	l, x := scene(t)
+	at := time.Now()
+	for _, r := range l.routers {
+		r.prog.signal(syscall.SIGTERM)
+	}
+	for _, r := range l.routers {
+		r.restart()
+	}
+	for _, r := range l.routers {
+		x.works(service(r.n), at)
+	}
+	x.only("restarted", at, service(1), service(2), service(3))
+	l.settled()
+	x.end()
+}
+
+// A new program is rolled through all routers. No address moves, no try fails, no question stays without an answer.
+func TestUpgraded(t *testing.T) {
+	long(t)
+	l, x := scene(t)
+	for _, r := range l.routers {
+		at := time.Now()
+		r.cli("upgrade", "-c", r.file)
+		select {
+		case <-r.prog.done:
+		case <-time.After(60 * time.Second):
+			t.Fatalf("the process before has not ended on %s", r.name)
+		}
+		x.more(20)
+		x.only("upgraded "+r.name, at)
+		if held := l.holders(service(r.n)); !slices.Equal(held, []string{r.name}) {
+			t.Errorf("the address of %s is on %v", r.name, held)
+		}
+	}
+	l.settled()
+	if copies := x.end(); copies > 0 {
+		t.Errorf("%d copies", copies)
+	}
+	if len(x.mute) > 0 {
+		t.Errorf("%d questions without an answer", len(x.mute))
+	}
 }

@@ -36,6 +36,9 @@ type traffic struct {
 	stop   context.CancelFunc
 	wg     sync.WaitGroup
 
+	judged time.Time // so far failed tries have been looked at …
+	may    []string  // … and these addresses were allowed to have some
+
 	mu     sync.Mutex
 	failed []attempt
 	won    map[string][]time.Time // by service address: when messages were accepted
@@ -122,6 +125,21 @@ func (x *traffic) try(h *handsets.Handset, tid, to string, body []byte, way hand
 	return true
 }
 
+// slow is one upload that takes its time at an address. How it ended comes over the channel; it is tried once.
+func (x *traffic) slow(tid, address string, d time.Duration) <-chan string {
+	out := make(chan string, 1)
+	x.wg.Go(func() {
+		const size, pieces = 100_000, 100
+		h := handsets.New(handsets.Options{Addr: address + ":80", Timeout: d + 30*time.Second, Dial: x.l.clients.dial})
+		defer h.Close()
+		began, body, way := time.Now(), pdu.SendReq(tid, size), handsets.Trickle(size, pieces, d/pieces)
+		a, err := h.Post(context.Background(), body, way)
+		s := x.ledger.Note(tid, body, way, a, err, time.Since(began))
+		out <- strings.TrimSpace(string(s.Outcome) + " " + s.Detail)
+	})
+	return out
+}
+
 // ask asks the resolver until it answers; a question without an answer is noted.
 func (x *traffic) ask(tid string) string {
 	for {
@@ -199,6 +217,7 @@ func (x *traffic) end() int {
 	t.Helper()
 	x.stop()
 	x.wg.Wait()
+	x.only("to the end", x.judged, x.may...)
 	b := x.ledger.Balance(x.l.records()...)
 	t.Logf("%v; %d tries failed, %d questions without an answer", b, len(x.failed), len(x.mute))
 	if b.Failed+b.Refused+b.Transient > 0 {
@@ -221,7 +240,8 @@ func (x *traffic) end() int {
 func (x *traffic) only(what string, since time.Time, addresses ...string) int {
 	t := x.l.t
 	t.Helper()
-	all := x.failures(since, time.Now())
+	x.judged, x.may = time.Now(), addresses
+	all := x.failures(since, x.judged)
 	var wrong []string
 	kinds := map[string]int{}
 	for _, f := range all {
