@@ -60,6 +60,7 @@ type Options struct {
 	Verdicts  func() map[string]map[string]Opinion // of each MMSC, by router; nil: this one's alone
 	Operators Operators                            // what operators say; nil: it holds for MMSCs, here, until a restart
 	Takeover  http.Handler                         // hears who holds service addresses; nil: none are taken over
+	Drill     http.Handler                         // gives leases to drills; nil: none may run here
 	Messages  Messages                             // of the embedded MMSC; nil: none runs here
 	Services  http.Handler                         // the catalogue of two-way services, at /api/v1/services; nil: there is none
 	Upgrade   func() (Upgraded, error)             // puts another process in this one's place; nil: that can't be

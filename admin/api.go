@@ -42,6 +42,10 @@ func (s *Server) handler() http.Handler {
 		door("GET /api/v1/takeover", "takeover", s.o.Takeover.ServeHTTP)
 		door("POST /api/v1/takeover", "takeover", s.o.Takeover.ServeHTTP)
 	}
+	if s.o.Drill != nil {
+		door("/api/v1/drill", "drill_lease", s.o.Drill.ServeHTTP)
+		door("/api/v1/drill/{id}", "drill_lease", s.o.Drill.ServeHTTP)
+	}
 	door("POST /api/v1/explain", "explain", s.explain)
 	door("GET /api/v1/fate/{id...}", "fate", s.fate)
 	if s.o.Messages != nil {

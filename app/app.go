@@ -28,6 +28,7 @@ import (
 	"github.com/mmsrouter/mmsrouter/cluster/takeover"
 	"github.com/mmsrouter/mmsrouter/cluster/view"
 	"github.com/mmsrouter/mmsrouter/dnsserver"
+	"github.com/mmsrouter/mmsrouter/drill/lease"
 	"github.com/mmsrouter/mmsrouter/healthcheck"
 	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/peer"
@@ -70,6 +71,7 @@ type App struct {
 	cluster   *cluster.Cluster  // nil: this router is alone
 	view      *view.View        // what routers and operators say
 	holders   *takeover.Holders // nil: no addresses are taken over
+	leases    *lease.Leases     // of drills
 	following following
 	addresses addresses // how far moves of service addresses have come
 	ladder    ladder    // how far the drain has come
@@ -162,6 +164,9 @@ func (a *App) makeRooms(c *Config, undo *[]func()) error {
 	if err := a.makeCluster(c, undo); err != nil {
 		return err
 	}
+	if err := a.makeDrill(c); err != nil {
+		return err
+	}
 	if err := a.board.Configure(set.targets, set.zones, set.table); err != nil {
 		return err
 	}
@@ -176,19 +181,19 @@ func (a *App) makeRooms(c *Config, undo *[]func()) error {
 	*undo = append(*undo, func() { _ = a.admin.Close() }) // the error that led here is the one to tell
 	if c.ServesDNS() {
 		if a.dns, err = dnsserver.New(dnsserver.Options{Config: c.DNS, Board: a.board, Version: a.version,
-			NodeName: c.Node.Name, Metrics: a.reg, Log: a.room("dns"), Sockets: a.elder.handedSockets("dns.listen")}); err != nil {
+			NodeName: c.Node.Name, LeaveOut: a.drillLeaveOut, Metrics: a.reg, Log: a.room("dns"), Sockets: a.elder.handedSockets("dns.listen")}); err != nil {
 			return err
 		}
 		*undo = append(*undo, a.dns.Close)
 	}
 	po := proxy.Options{Config: c.frontDoor(), Relay: a.relay != nil, Upstreams: set.upstreams, Board: a.board, Node: c.Node.Name, TempDir: a.tempDir(c),
-		Ready: a.checker.Ready(), Observe: a.checker.Observe, Metrics: a.reg, Log: a.room("proxy"),
+		Ready: a.checker.Ready(), Observe: a.checker.Observe, Faults: drillFaults{a.leases}, Metrics: a.reg, Log: a.room("proxy"),
 		Listener: a.elder.handedListeners("mm1.listen")}
 	if a.mmsc != nil {
 		po.Hold = a.hold
 	}
 	if a.cluster != nil {
-		po.Peers, po.Ask = a.cluster, a.cluster.AskTimeout()
+		po.Peers, po.Ask = a.leases.Peers(a.cluster), a.cluster.AskTimeout()
 	}
 	a.mm1, err = proxy.New(po)
 	return err
@@ -251,6 +256,7 @@ func (a *App) makeAdmin(c *Config) (*admin.Server, error) {
 	if a.holders != nil {
 		o.Takeover = a.holders
 	}
+	o.Drill = a.leases
 	if a.mmsc != nil {
 		o.Messages = messages{a.mmsc}
 	}

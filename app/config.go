@@ -19,6 +19,7 @@ import (
 	"github.com/mmsrouter/mmsrouter/cluster"
 	"github.com/mmsrouter/mmsrouter/cluster/takeover"
 	"github.com/mmsrouter/mmsrouter/dnsserver"
+	"github.com/mmsrouter/mmsrouter/drill/lease"
 	"github.com/mmsrouter/mmsrouter/healthcheck"
 	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/peer"
@@ -46,6 +47,7 @@ type Config struct {
 	Log       LogConfig          `yaml:"log"`       // the log on standard error
 	Drain     DrainConfig        `yaml:"drain"`     // how this router ends
 	Upgrade   UpgradeConfig      `yaml:"upgrade"`   // how another process takes over from this one (mmsrouter upgrade)
+	Drill     lease.Config       `yaml:"drill"`     // failover drills against this router
 }
 
 // NodeConfig is the `node` section.
@@ -94,6 +96,7 @@ func DefaultConfig() Config {
 		Log:       LogConfig{Level: "info", Format: "json"},
 		Drain:     DrainConfig{Max: 60 * time.Second},
 		Upgrade:   UpgradeConfig{Timeout: time.Minute, Finish: 10 * time.Minute},
+		Drill:     lease.DefaultConfig(),
 	}
 }
 
@@ -188,7 +191,7 @@ func (c *Config) Validate() error {
 	}
 	errs = append(errs, c.Log.validate()...)
 	errs = append(errs, c.Admin.Validate(), c.MM1.Validate(), c.Detection.Validate(), c.MMSC.Validate(), c.Push.Validate(), c.PPG.Validate(), c.Peers.Validate(),
-		c.Cluster.Validate(), c.Takeover.Validate())
+		c.Cluster.Validate(), c.Takeover.Validate(), c.Drill.Validate())
 	if c.ServesDNS() {
 		errs = append(errs, c.DNS.Validate())
 	}

@@ -112,6 +112,9 @@ func (a *App) swap() error {
 	if err := a.admin.Reload(c.Admin); err != nil {
 		return err // Parse has checked it
 	}
+	if err := a.leases.Reload(c.Drill); err != nil {
+		return err // Parse has checked it
+	}
 	lv, err := c.Log.level()
 	if err != nil {
 		return err // Parse has checked it

@@ -51,6 +51,7 @@ func (a *App) Run(ctx context.Context) error {
 		rooms = append(rooms, r)
 		return r
 	}
+	start("drill", a.leases.Run) // what a drill has drained is lifted while the others can still be told
 	start("mm1", a.mm1.Run)
 	if a.dns != nil {
 		start("dns", a.dns.Run)

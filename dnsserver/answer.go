@@ -2,6 +2,7 @@ package dnsserver
 
 import (
 	"encoding/hex"
+	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -80,7 +81,31 @@ func (h *handler) answer(q *query) (reply, *transfer) {
 			r.answer = p.arrange(r.answer, h.view.turn.Add(1))
 		}
 	}
+	if r.own && q.mark != "" {
+		r.answer = h.withhold(q.mark, r.answer)
+	}
 	return r, nil
+}
+
+// withhold leaves out of a marked query's answer what a drill says, unless nothing would be left.
+func (h *handler) withhold(mark string, answer []dns.RR) []dns.RR {
+	var kept []dns.RR
+	for _, rr := range answer {
+		var ip net.IP
+		switch rr := rr.(type) {
+		case *dns.A:
+			ip = rr.A
+		case *dns.AAAA:
+			ip = rr.AAAA
+		}
+		if at, ok := netip.AddrFromSlice(ip); !ok || !h.s.leaveOut(mark, at.Unmap()) {
+			kept = append(kept, rr)
+		}
+	}
+	if len(kept) == 0 {
+		return answer
+	}
+	return kept
 }
 
 // chaos tells version and name of the server, if the operator lets it.

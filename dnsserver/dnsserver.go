@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,17 +38,24 @@ type Options struct {
 	Board    *router.Board
 	Version  string // fills {version} in Config.Version
 	NodeName string // the NSID and id.server, unless Config.NSID says otherwise
+	// LeaveOut says, of a query that bears a drill's mark, which of a zone's own addresses its answer leaves out; the answer
+	// has them all if none would be left. nil: marks mean nothing.
+	LeaveOut func(mark string, addr netip.Addr) bool
 	Metrics  prometheus.Registerer
 	Log      *slog.Logger
 	// Sockets gives those that another process has handed over for an address of Config.Listen; nil, or no sockets: they are bound.
 	Sockets func(listen string) (*net.TCPListener, []*net.UDPConn)
 }
 
+// MarkOption is the EDNS option, of those for local use (RFC 6891, 9), in which a drill's queries bear their mark.
+const MarkOption = 65217
+
 // Server is an authoritative name server; New makes it, Run serves.
 type Server struct {
 	board    *router.Board
 	version  string
 	nodeName string
+	leaveOut func(mark string, addr netip.Addr) bool
 	log      *slog.Logger
 	metrics  *metrics
 	listen   []string // as configured: a Reload must not change it
@@ -78,7 +86,7 @@ func New(o Options) (*Server, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		board: o.Board, version: o.Version, nodeName: o.NodeName, log: o.Log,
+		board: o.Board, version: o.Version, nodeName: o.NodeName, leaveOut: o.LeaveOut, log: o.Log,
 		metrics: newMetrics(), listen: append([]string(nil), o.Config.Listen...), handed: o.Sockets,
 	}
 	p, err := compile(o.Config, o.Version, o.NodeName, nil)

@@ -19,8 +19,9 @@ type query struct {
 	tcp     bool
 	cookie  []byte // as sent; nil: none
 	nsid    bool
-	keep    bool // edns-tcp-keepalive
-	trusted bool // has shown a valid cookie
+	keep    bool   // edns-tcp-keepalive
+	trusted bool   // has shown a valid cookie
+	mark    string // of a drill; empty: none
 }
 
 // examine checks what surrounds the question: number of questions, EDNS, cookie, signature. done means that its
@@ -60,6 +61,10 @@ func (h *handler) examine(q *query) (rcode int, done bool) {
 					return dns.RcodeFormatError, true
 				}
 				q.cookie = b
+			case *dns.EDNS0_LOCAL:
+				if o.Code == MarkOption && h.s.leaveOut != nil {
+					q.mark = string(o.Data)
+				}
 			}
 		}
 	}

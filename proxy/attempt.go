@@ -25,7 +25,9 @@ func (x *exchange) attempt(up *upstream) Phase {
 	phase, why, stale := x.tryOnce(up, begun)
 	up.stats.attempts[phase].Add(1)
 	x.attempts = append(x.attempts, try{up.Name, phase, why, x.sent, time.Since(begun)})
-	x.observe(up.Name, phase, why, stale)
+	if !x.befallen { // what a drill breaks says nothing about the MMSC
+		x.observe(up.Name, phase, why, stale)
+	}
 	return phase
 }
 
@@ -87,8 +89,10 @@ func (x *exchange) tryOnce(up *upstream, begun time.Time) (phase Phase, why stri
 			up.leave()
 		}
 	}()
-	for fresh := false; ; fresh = true {
-		c, err := up.get(begun, x.set.Timeouts.Connect, fresh)
+	befall := x.befall(up.Name)
+	x.befallen = befall != nil
+	for fresh := x.befallen; ; fresh = true {
+		c, err := up.get(begun, x.set.Timeouts.Connect, fresh, befall)
 		if err != nil {
 			var te *tlsError
 			if errors.As(err, &te) {
@@ -157,7 +161,7 @@ func (x *exchange) settleConn(c *upConn, sent bool, phase Phase) {
 	switch {
 	case !a.done && phase == PhaseAnswered:
 		a.up = c // its rest streams to the client
-	case a.done && sent && a.resp.KeepAlive && !a.untilClose && !a.extra:
+	case a.done && sent && a.resp.KeepAlive && !a.untilClose && !a.extra && !c.once:
 		c.learnKeepAlive(&a.resp.Head)
 		c.up.put(c, time.Now(), x.set.Limits.Idle)
 	case sent:

@@ -57,6 +57,7 @@ type passing struct {
 	begunLast bool  // the write with the body's last octet has begun in this attempt
 	idled     bool  // the client kept us waiting in this attempt, so the MMSC may have lost patience
 	framed    bool  // this attempt sends chunks
+	befallen  bool  // a drill's fault lies on this attempt
 
 	// what came of it
 	result    Result

@@ -43,6 +43,8 @@ type Options struct {
 	Relay bool
 	// Hold accepts a submission durably while all MMSCs are down (when_all_down: hold).
 	Hold Holder
+	// Faults are what a drill breaks; nil: nothing ever.
+	Faults Faults
 	// Peers are the other routers, with whom the duplicate fence and the learned owners are shared; nil: none.
 	Peers fence.Peers
 	// Listener gives a listener that another process has handed over for an address of mm1.listen; nil, or one that it has not: it is bound.

@@ -59,6 +59,7 @@ type upConn struct {
 	*wire.Conn
 	up     *upstream
 	reused bool
+	once   bool // a drill's fault lies on it: it is not kept for others
 	keep   time.Duration
 }
 
@@ -189,8 +190,9 @@ func (u *upstream) full(inFlight int) bool {
 	return u.flying >= inFlight
 }
 
-// get gives a connection: a kept one that is checked to be open and silent, else a new one.
-func (u *upstream) get(now time.Time, patience time.Duration, fresh bool) (*upConn, error) {
+// get gives a connection: a kept one that is checked to be open and silent, else a new one. What befalls a drill's
+// message (nil: nothing) makes a new one in its own way.
+func (u *upstream) get(now time.Time, patience time.Duration, fresh bool, befall Befall) (*upConn, error) {
 	for !fresh {
 		u.mu.Lock()
 		n := len(u.idle)
@@ -210,11 +212,15 @@ func (u *upstream) get(now time.Time, patience time.Duration, fresh bool) (*upCo
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	nc, err := u.dial(ctx)
+	dial := u.dial
+	if befall != nil {
+		dial = func(ctx context.Context) (net.Conn, error) { return befall(ctx, u.dial) }
+	}
+	nc, err := dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &upConn{Conn: wire.NewConn(nc), up: u, keep: u.Idle}, nil
+	return &upConn{Conn: wire.NewConn(nc), up: u, keep: u.Idle, once: befall != nil}, nil
 }
 
 func (u *upstream) dial(ctx context.Context) (net.Conn, error) {
