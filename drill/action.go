@@ -20,11 +20,12 @@ const (
 	Cut       Action = "cut"        // uploads break after so many octets
 	CutAnswer Action = "cut_answer" // the message is stored, its answer breaks after so many octets
 	BlackHole Action = "blackhole"  // packets vanish: no connection is made, those there are fall silent
-	Heal      Action = "heal"       // ends refuse, slow, cut, cut_answer, blackhole and partition
+	Heal      Action = "heal"       // ends refuse, slow, cut, cut_answer, blackhole, unshare and partition
 	Drain     Action = "drain"      // an MMSC gets no new messages
 	Undrain   Action = "undrain"    //
 	Withdraw  Action = "withdraw"   // a router leaves the DNS answers and goes on serving
 	Restore   Action = "restore"    //
+	Unshare   Action = "unshare"    // routers don't hear each other about the drill's messages
 	Partition Action = "partition"  // a router and all others don't hear each other
 	Retire    Action = "retire"     // a router ends itself by its drain
 	Takeover  Action = "takeover"   // another router listens on a router's address, as keepalived would have it
@@ -58,6 +59,7 @@ var actions = map[Action]struct {
 	Undrain:   {[]string{"mmsc"}, onReal},
 	Withdraw:  {[]string{"router"}, onReal},
 	Restore:   {[]string{"router"}, onReal},
+	Unshare:   {[]string{"router"}, onOwn},
 	Partition: {[]string{"router"}, inLab},
 	Retire:    {[]string{"router"}, inLab},
 	Takeover:  {[]string{"router"}, inLab},

@@ -42,7 +42,7 @@ type Entry struct {
 	Port    string   // of the MMS URL
 	Path    string   // of the MMS URL
 	DNS     []Server // who is asked for Host; none: Host is an address
-	Latent  bool     // DNS may take a lookup's mark: it knows what EDNS option it is in
+	Blind   bool     // what is broken befalls marked messages alone: detection has nothing to find, and is not judged
 }
 
 // Server is a name server.

@@ -13,8 +13,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// MarkOption is the EDNS option in which a drill's queries bear its mark: one for local use (RFC 6891, 9).
-const MarkOption = 65217
+// markOption is the EDNS option, of those for local use (RFC 6891, 9), in which a drill's queries bear its mark. Routers
+// look for it there; other name servers pass over it.
+const markOption = 65217
 
 // resolver is what a network's caching resolver is to its gateways: it keeps an answer for its TTL and asks the next
 // server when one is silent.
@@ -60,10 +61,8 @@ func (r *resolver) ask(ctx context.Context, server string) ([]string, time.Durat
 	m := new(dns.Msg)
 	m.SetQuestion(dns.Fqdn(r.entry.Host), dns.TypeA)
 	m.SetEdns0(1232, false)
-	if r.entry.Latent {
-		o := m.IsEdns0()
-		o.Option = append(o.Option, &dns.EDNS0_LOCAL{Code: MarkOption, Data: []byte(r.entry.Mark)})
-	}
+	o := m.IsEdns0()
+	o.Option = append(o.Option, &dns.EDNS0_LOCAL{Code: markOption, Data: []byte(r.entry.Mark)})
 	c := dns.Client{Timeout: patience}
 	a, _, err := c.ExchangeContext(ctx, m, server)
 	if err != nil {

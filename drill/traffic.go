@@ -67,6 +67,7 @@ type gateway struct {
 	stuck  string // sticky: the address it will always use
 	turn   int
 	target string // address of the try under way
+	last   string // address of the connection that is kept
 }
 
 // dial connects to the address of the try, whatever name stands in the URL.
@@ -138,8 +139,9 @@ func (g *gateway) post(ctx context.Context, transaction string, pdu []byte) Try 
 	if err := g.find(ctx); err != nil {
 		return ended(Broken, err.Error())
 	}
-	if try.Address = g.target; try.Address == "" {
-		return ended(Broken, "DNS has no address")
+	if try.Address = g.target; g.last != g.target {
+		g.http.CloseIdleConnections() // they are kept by the URL's name, and lead elsewhere
+		g.last = g.target
 	}
 	e := &g.r.entry
 	body := io.Reader(bytes.NewReader(pdu))

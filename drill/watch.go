@@ -49,6 +49,9 @@ type Finding struct {
 // findings measures detection and recovery for each step that has something to be found.
 func (r *run) findings() []Finding {
 	var all []Finding
+	if r.entry.Blind {
+		return nil
+	}
 	for i, d := range r.done {
 		if !d.Do.breaks() && !d.Do.ends() || d.Do == Heal && !r.wasBroken(i) {
 			continue
@@ -64,9 +67,7 @@ func (r *run) findings() []Finding {
 		f := Finding{Step: d.String(), Ends: d.Do.ends()}
 		if kind == "mmsc" {
 			r.findMMSC(&f, d, until)
-		} else if len(r.entry.DNS) > 1 {
-			r.findRouter(&f, d, until)
-		} else {
+		} else if !r.findRouter(&f, d, until) {
 			continue
 		}
 		all = append(all, f)
@@ -123,8 +124,9 @@ func (r *run) findMMSC(f *Finding, d Done, until time.Duration) {
 	}
 }
 
-// findRouter looks for the time when the name servers of all other routers had left the router out, or named it again.
-func (r *run) findRouter(f *Finding, d Done, until time.Duration) {
+// findRouter looks for the time when the name servers of all other routers had left the router out, or named it again; false:
+// there are none.
+func (r *run) findRouter(f *Finding, d Done, until time.Duration) bool {
 	address := hostOf(r.w.Target(d.Target))
 	f.What = "DNS leaves " + d.Target + " out"
 	if f.Ends {
@@ -150,7 +152,8 @@ func (r *run) findRouter(f *Finding, d Done, until time.Duration) {
 		}
 		if all {
 			f.Found, f.Took = true, max(a.At-d.Began, 0)
-			return
+			break
 		}
 	}
+	return len(others) > 0
 }

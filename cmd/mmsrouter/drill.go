@@ -30,7 +30,7 @@ running system, for the drill's own messages alone unless told otherwise.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(drillListCommand(), drillLabCommand(), drillMMSCCommand())
+	c.AddCommand(drillListCommand(), drillLabCommand(), drillRunCommand(), drillMMSCCommand())
 	return c
 }
 

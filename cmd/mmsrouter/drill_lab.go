@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -17,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
 
-	"github.com/mmsrouter/mmsrouter/admin"
 	"github.com/mmsrouter/mmsrouter/drill"
 	"github.com/mmsrouter/mmsrouter/drill/fake"
 	"github.com/mmsrouter/mmsrouter/drill/lab"
@@ -132,76 +128,17 @@ func labDrill(ctx context.Context, s drill.Scenario, config, dir string, errOut 
 		return nil, err
 	}
 	defer l.Close()
+	return runShown(ctx, s, l, errOut)
+}
+
+// runShown does a drill with a progress bar.
+func runShown(ctx context.Context, s drill.Scenario, w drill.World, errOut io.Writer) (*drill.Result, error) {
 	bar := progressBar(errOut)
-	r, err := drill.Run(ctx, drill.Options{Scenario: s, World: l, Progress: bar, Log: slog.New(slog.DiscardHandler)})
+	r, err := drill.Run(ctx, drill.Options{Scenario: s, World: w, Progress: bar})
 	if bar != nil {
 		fmt.Fprint(errOut, "\r\x1b[K")
 	}
 	return r, err
-}
-
-// console is a router's admin API as a lab uses it.
-type console struct{ *admin.Client }
-
-func labConsole(at string) lab.Console {
-	return console{&admin.Client{Base: "http://" + at, HTTP: &http.Client{Timeout: 30 * time.Second}}}
-}
-
-// Look implements lab.Console.
-func (c console) Look(ctx context.Context) (drill.Look, error) {
-	st, err := c.Status(ctx)
-	if err != nil {
-		return drill.Look{}, err
-	}
-	return lookOf(&st), nil
-}
-
-// lookOf is a status in the words of drills.
-func lookOf(st *admin.Status) drill.Look {
-	l := drill.Look{Router: st.Node.Name, Started: st.Node.Started, Ambiguous: st.Counters["mmsrouter_proxy_ambiguous_retries_total"]}
-	for _, m := range st.Members {
-		if m.State == "alive" {
-			l.Members++
-		}
-	}
-	for _, m := range st.MMSCs {
-		l.MMSCs = append(l.MMSCs, drill.Seen{Name: m.Name, Up: m.State != "down", Since: m.Since, Why: m.Why})
-	}
-	return l
-}
-
-// Sever implements lab.Console.
-func (c console) Sever(ctx context.Context, mark string) error { return errors.New("not here") }
-
-// Join implements lab.Console.
-func (c console) Join(ctx context.Context) error { return errors.New("not here") }
-
-// Listening implements lab.Console.
-func (c console) Listening(ctx context.Context) (map[string][]string, error) {
-	st, err := c.Status(ctx)
-	return st.Node.Listen, err
-}
-
-// Drain implements lab.Console.
-func (c console) Drain(ctx context.Context, router bool, name string, on bool) (err error) {
-	why := admin.Reason{By: "drill", Reason: "a failover drill"}
-	switch {
-	case router && on:
-		_, err = c.DrainRouter(ctx, name, why)
-	case router:
-		_, err = c.UndrainRouter(ctx, name, why)
-	case on:
-		_, err = c.Client.Drain(ctx, name, why)
-	default:
-		_, err = c.Undrain(ctx, name, why)
-	}
-	return err
-}
-
-// Retire implements lab.Console.
-func (c console) Retire(ctx context.Context) error {
-	_, err := c.DrainSelf(ctx, admin.Reason{By: "drill", Reason: "a failover drill"})
-	return err
 }
 
 func drillMMSCCommand() *cobra.Command {

@@ -26,6 +26,7 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/drill"
 	"github.com/mmsrouter/mmsrouter/drill/fake"
+	"github.com/mmsrouter/mmsrouter/drill/lease"
 )
 
 // Zone is the MMS domain of a lab.
@@ -39,9 +40,9 @@ type Console interface {
 	Look(ctx context.Context) (drill.Look, error)
 	Listening(ctx context.Context) (map[string][]string, error)
 	Drain(ctx context.Context, router bool, name string, on bool) error
-	Retire(ctx context.Context) error             // it drains itself and ends
-	Sever(ctx context.Context, mark string) error // its peers don't hear it any more, nor it them
-	Join(ctx context.Context) error               // they do again
+	Retire(ctx context.Context) error // it drains itself and ends
+	// Break makes these the faults that the router lends the lab's mark; none ends the loan.
+	Break(ctx context.Context, mark string, faults ...lease.Fault) error
 }
 
 // Options of a Lab.
@@ -227,9 +228,11 @@ func (l *Lab) toRouter(ctx context.Context, r *router, s drill.Step) error {
 	case drill.Thaw:
 		return r.signal(syscall.SIGCONT)
 	case drill.Partition:
-		return r.console.Sever(ctx, l.mark)
+		return r.console.Break(ctx, l.mark, lease.Fault{Kind: lease.Partition})
+	case drill.Unshare:
+		return r.console.Break(ctx, l.mark, lease.Fault{Kind: lease.Unshare})
 	case drill.Heal:
-		return r.console.Join(ctx)
+		return r.console.Break(ctx, l.mark)
 	case drill.Withdraw, drill.Restore:
 		return l.say(ctx, true, r.name, s.Do == drill.Withdraw)
 	case drill.Retire:

@@ -100,6 +100,7 @@ func (r *router) configure() error {
 		"admin":     map[string]any{"listen": r.door},
 		"drain":     map[string]any{"max": "20s"},
 		"log":       map[string]any{"level": "info", "format": "text"},
+		"drill":     map[string]any{"numbers": numbers[:], "lab": true},
 	}
 	if s.Routers > 1 {
 		var join []string
@@ -216,8 +217,8 @@ func (r *router) until(ctx context.Context, limit time.Time, what string, ok fun
 
 // takeOver lets `to` listen on the address of a router that has gone, as keepalived would move it.
 func (l *Lab) takeOver(ctx context.Context, from, to *router) error {
-	if from.alive() {
-		return fmt.Errorf("%s lives: its address is its own", from.name)
+	if err := from.gone(startTime); err != nil { // it may be on its way out
+		return fmt.Errorf("its address is its own: %w", err)
 	}
 	l.holds[from.mm1] = to.name
 	to.also = append(to.also, from.mm1)
