@@ -75,6 +75,7 @@ func (s Step) String() string {
 type Expect struct {
 	Failed    int           `yaml:"failed"`    // at most so many messages that their client gave up
 	Broken    int           `yaml:"broken"`    // at most so many tries without an answer; -1: not judged
+	Silent    int           `yaml:"silent"`    // at most so many DNS queries without an answer, past every cache; -1: not judged
 	Doubled   int           `yaml:"doubled"`   // at most so many extra copies
 	Detection time.Duration `yaml:"detection"` // from a fault until all living routers hold the MMSC for down, or DNS leaves the router out
 	Recovery  time.Duration `yaml:"recovery"`  // from the end of a fault until all of them hold it for up, or DNS names it again
@@ -88,6 +89,7 @@ func Defaults() Scenario {
 		Lab: Setup{MMSCs: 2, Routers: 1, TTL: 2 * time.Second, Answer: 2 * time.Millisecond},
 		Traffic: Traffic{Clients: 12, Sticky: 4, Rate: 60, Sizes: []router.Size{1 << 10, 30 << 10, 150 << 10}, Tries: 1,
 			Pause: 500 * time.Millisecond, Patience: 50 * time.Second},
+		Expect: Expect{Silent: -1},
 	}
 }
 
@@ -231,7 +233,7 @@ func (e *Expect) validate(bad func(string, ...any)) {
 	for _, n := range []struct {
 		key      string
 		v, least int
-	}{{"failed", e.Failed, 0}, {"broken", e.Broken, -1}, {"doubled", e.Doubled, 0}} {
+	}{{"failed", e.Failed, 0}, {"broken", e.Broken, -1}, {"silent", e.Silent, -1}, {"doubled", e.Doubled, 0}} {
 		if n.v < n.least {
 			bad("expect.%s: %d: want %d or more", n.key, n.v, n.least)
 		}

@@ -91,6 +91,14 @@ func (r *Result) judge() {
 	if e.Broken >= 0 {
 		atMost("broken tries", b.Broken, e.Broken, r.whyBroken())
 	}
+	if e.Silent >= 0 {
+		silent := slices.DeleteFunc(slices.Clone(r.Answers), func(a Answer) bool { return a.Err == "" })
+		note := fmt.Sprintf("of %d queries", len(r.Answers))
+		if len(silent) > 0 {
+			note += ": " + silent[0].Router + ": " + silent[0].Err
+		}
+		atMost("unanswered queries", len(silent), e.Silent, note)
+	}
 	atMost("lost", len(b.Lost), 0, some(b.Lost))
 	atMost("damaged", len(b.Damaged)+b.Foreign, 0, some(b.Damaged))
 	atMost("doubled", b.Copies, e.Doubled, b.Where())
