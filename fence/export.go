@@ -162,8 +162,8 @@ func (f *Fence) each(now time.Time, give func(key string, rec Remote, since time
 		rows = rows[:0]
 		s.mu.Lock()
 		for k := range s.ring {
-			e := s.ring[(s.next+k)%len(s.ring)]
-			if e == nil || e.phase != answered || s.entries[e.key] != e || now.Sub(e.since) > f.opt.Window ||
+			e := s.ring[(s.next+k)%len(s.ring)].e
+			if e == nil || e.phase != answered || s.entries[e.hash] != e || now.Sub(e.since) > f.opt.Window ||
 				len(e.key) > maxSharedKey || len(e.answer) == 0 || len(e.answer) > maxSharedAnswer {
 				continue
 			}

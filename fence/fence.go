@@ -12,10 +12,9 @@
 package fence
 
 import (
+	"hash/maphash"
 	"sync"
 	"time"
-
-	"github.com/cespare/xxhash/v2"
 )
 
 // Key joins a subscriber and a transaction id. Both are data of a peer; the zero octet can't occur in a
@@ -38,15 +37,24 @@ const shards = 64
 // Fence is the duplicate fence of one router.
 type Fence struct {
 	opt   Options
+	seed  maphash.Seed
 	shard [shards]shard
 }
 
+// shard is a part of the fence. Its entries are found by their key's hash: the map is small and dense, and a look into it
+// touches no key. Of two keys with one hash (the seed is secret and new in each process) the younger entry stays.
 type shard struct {
 	mu      sync.Mutex
-	entries map[string]*entry
-	seq     uint64   // counts submissions: of two, the higher one is the newer
-	ring    []*entry // in order of birth; the head is overwritten when full
+	entries map[uint64]*entry
+	seq     uint64  // counts submissions: of two, the higher one is the newer
+	ring    []place // in order of birth; the head is overwritten when full
 	next    int
+}
+
+// place is an entry in the ring, with its hash, so that the oldest need not be fetched from memory to be forgotten.
+type place struct {
+	hash uint64
+	e    *entry
 }
 
 type phase uint8
@@ -61,6 +69,8 @@ const (
 // entry is one submission. Its fields are guarded by the shard's lock.
 type entry struct {
 	key      string
+	hash     uint64 // of key
+	ticket   Ticket // its owner's
 	seq      uint64
 	phase    phase
 	length   int64
@@ -77,15 +87,29 @@ type entry struct {
 
 // New makes a Fence.
 func New(o Options) *Fence {
-	f := &Fence{opt: o}
+	f := &Fence{opt: o, seed: maphash.MakeSeed()}
 	for i := range f.shard {
-		f.shard[i].entries = make(map[string]*entry, o.Entries/shards)
-		f.shard[i].ring = make([]*entry, max(1, o.Entries/shards))
+		f.shard[i].entries = make(map[uint64]*entry, o.Entries/shards)
+		f.shard[i].ring = make([]place, max(1, o.Entries/shards))
 	}
 	return f
 }
 
-func (f *Fence) of(key string) *shard { return &f.shard[xxhash.Sum64String(key)%shards] }
+// of gives a key's hash and the shard that has it.
+func (f *Fence) of(key string) (uint64, *shard) {
+	h := maphash.String(f.seed, key)
+	return h, f.at(h)
+}
+
+func (f *Fence) at(hash uint64) *shard { return &f.shard[hash%shards] }
+
+// find gives the entry under a key, or nil; the lock is held.
+func (s *shard) find(hash uint64, key string) *entry {
+	if e := s.entries[hash]; e != nil && e.key == key {
+		return e
+	}
+	return nil
+}
 
 // Len counts the entries that are kept.
 func (f *Fence) Len() int {
@@ -123,29 +147,28 @@ type Prior struct {
 // abort is called from another submission's goroutine, or from within Enter, and never after the ticket's Answer or
 // Drop has returned. It must neither wait nor end the ticket.
 func (f *Fence) Enter(key string, now time.Time, wait time.Duration, abort func()) (*Ticket, *Prior) {
-	s := f.of(key)
+	h, s := f.of(key)
 	s.mu.Lock()
 	s.seq++
-	seq := s.seq
-	s.mu.Unlock()
-	return f.enter(s, seq, nil, key, now, wait, abort)
+	return f.enter(s, s.seq, nil, h, key, now, wait, abort)
 }
 
 // Next is Enter for a submission whose body was compared with p in vain: it differs, or p ended without a final
 // answer. p no longer stands in its way, but another twin that waited for p as well may: then it is that one's turn
 // to be compared.
 func (p *Prior) Next(now time.Time, wait time.Duration, abort func()) (*Ticket, *Prior) {
-	return p.f.enter(p.f.of(p.e.key), p.seq, p.e, p.e.key, now, wait, abort)
+	s := p.f.at(p.e.hash)
+	s.mu.Lock()
+	return p.f.enter(s, p.seq, p.e, p.e.hash, p.e.key, now, wait, abort)
 }
 
-// enter is Enter over the entry that need not be heeded.
-func (f *Fence) enter(s *shard, seq uint64, over *entry, key string, now time.Time, wait time.Duration, abort func()) (*Ticket, *Prior) {
-	s.mu.Lock()
+// enter is Enter over the entry that need not be heeded. The lock is held, and given back.
+func (f *Fence) enter(s *shard, seq uint64, over *entry, hash uint64, key string, now time.Time, wait time.Duration, abort func()) (*Ticket, *Prior) {
 	for {
-		e := s.entries[key]
+		e := s.find(hash, key)
 		switch {
 		case e == nil, e == over, e.phase == gone, e.phase == answered && now.Sub(e.since) > f.opt.Window:
-			t := s.put(f, seq, key, now, abort)
+			t := s.put(f, seq, hash, key, now, abort)
 			s.mu.Unlock()
 			return t, nil
 		case e.phase != uploading:
@@ -154,7 +177,7 @@ func (f *Fence) enter(s *shard, seq uint64, over *entry, key string, now time.Ti
 		case e.seq > seq: // a newer one came while this one waited
 			s.mu.Unlock()
 			abort()
-			return &Ticket{f: f, e: &entry{key: key, taken: true}}, nil
+			return &Ticket{f: f, e: &entry{key: key, hash: hash, taken: true}}, nil
 		}
 		if !s.interrupt(e, wait) {
 			over = e // it neither ended nor became whole in time: two uploads run side by side, as without a fence
@@ -203,29 +226,30 @@ func within(c <-chan struct{}, d time.Duration) bool {
 // Replace enters a submission over whatever stands under its key, unseen. Where a Prior was compared, its Next goes
 // before: it minds the twins that came meanwhile.
 func (f *Fence) Replace(key string, now time.Time, abort func()) *Ticket {
-	s := f.of(key)
+	h, s := f.of(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seq++
-	return s.put(f, s.seq, key, now, abort)
+	return s.put(f, s.seq, h, key, now, abort)
 }
 
 // put makes a new entry; the lock is held.
-func (s *shard) put(f *Fence, seq uint64, key string, now time.Time, abort func()) *Ticket {
-	e := &entry{key: key, seq: seq, since: now, abort: abort}
-	if old := s.ring[s.next]; old != nil && s.entries[old.key] == old {
-		delete(s.entries, old.key)
+func (s *shard) put(f *Fence, seq, hash uint64, key string, now time.Time, abort func()) *Ticket {
+	e := &entry{key: key, hash: hash, seq: seq, since: now, abort: abort}
+	if old := s.ring[s.next]; old.e != nil && s.entries[old.hash] == old.e {
+		delete(s.entries, old.hash)
 	}
-	s.ring[s.next] = e
+	s.ring[s.next] = place{hash, e}
 	s.next = (s.next + 1) % len(s.ring)
-	s.entries[key] = e
-	return &Ticket{f: f, e: e}
+	s.entries[hash] = e
+	e.ticket = Ticket{f: f, e: e}
+	return &e.ticket
 }
 
 // Whole is called before the write that carries the upload's last octet. False: a newer submission has
 // taken over, and this one must break before its end.
 func (t *Ticket) Whole(length int64, digest uint64) bool {
-	s := t.f.of(t.e.key)
+	s := t.f.at(t.e.hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.e.phase != uploading {
@@ -241,7 +265,7 @@ func (t *Ticket) Whole(length int64, digest uint64) bool {
 
 // Taken says that a newer submission wants this upload broken.
 func (t *Ticket) Taken() bool {
-	s := t.f.of(t.e.key)
+	s := t.f.at(t.e.hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return t.e.taken && t.e.phase == uploading
@@ -254,7 +278,7 @@ func (t *Ticket) Answer(answer []byte) { t.end(answered, answer) }
 func (t *Ticket) Drop() { t.end(gone, nil) }
 
 func (t *Ticket) end(p phase, answer []byte) {
-	s := t.f.of(t.e.key)
+	s := t.f.at(t.e.hash)
 	e := t.e
 	s.mu.Lock()
 	if e.phase == answered || e.phase == gone {
@@ -269,8 +293,8 @@ func (t *Ticket) end(p phase, answer []byte) {
 	switch {
 	case p == answered:
 		e.since = time.Now() // a slow upload has no shorter window
-	case s.entries[e.key] == e:
-		delete(s.entries, e.key) // the ring's slot ages out by itself
+	case s.entries[e.hash] == e:
+		delete(s.entries, e.hash) // the ring's slot ages out by itself
 	}
 	if e.aborting == 0 {
 		s.mu.Unlock()
@@ -293,7 +317,7 @@ func wake(c chan struct{}) {
 // Answer gives the earlier submission's final answer if its body was the same, waiting while it is still
 // awaited. Nil: it differed, or ended without a final answer in time.
 func (p *Prior) Answer(wait time.Duration, length int64, digest uint64) []byte {
-	s := p.f.of(p.e.key)
+	s := p.f.at(p.e.hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p.e.length != length || p.e.digest != digest {

@@ -243,7 +243,7 @@ func (t *SharedTicket) Answer(answer []byte) {
 	e := t.t.e
 	key := e.key
 	two, tw := t.s.holders(key), t.s.twin.Load()
-	shard := t.s.o.Fence.of(key)
+	shard := t.s.o.Fence.at(e.hash)
 	shard.mu.Lock()
 	rec := Remote{Phase: Answered, Node: t.s.o.Node, Length: e.length, Digest: e.digest, Answer: answer}
 	comparable := e.phase == whole && len(answer) > 0 && len(answer) <= maxSharedAnswer && len(key) <= maxSharedKey

@@ -168,10 +168,10 @@ func (s *Shared) here(key string, now time.Time) Remote {
 
 // peek tells how far a submission has come.
 func (f *Fence) peek(key string, now time.Time) Remote {
-	s := f.of(key)
+	h, s := f.of(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.entries[key]
+	e := s.find(h, key)
 	switch {
 	case e == nil || e.phase == gone:
 	case e.phase == uploading:
@@ -186,10 +186,10 @@ func (f *Fence) peek(key string, now time.Time) Remote {
 
 // giveUp breaks a submission that is still uploading: from now on it can't become whole.
 func (f *Fence) giveUp(key string) {
-	s := f.of(key)
+	h, s := f.of(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.entries[key]; e != nil && e.phase == uploading {
+	if e := s.find(h, key); e != nil && e.phase == uploading {
 		s.interrupt(e, 0)
 	}
 }

@@ -224,14 +224,14 @@ func (p *SharedPrior) heardTwin() (Remote, bool) {
 
 // adopt enters an answer that another process got; what is under way here is newer and stays.
 func (f *Fence) adopt(key string, rec Remote, since time.Time) {
-	s := f.of(key)
+	h, s := f.of(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.entries[key]; e != nil && (e.phase == uploading || e.phase == whole || e.phase == answered && e.since.After(since)) {
+	if e := s.find(h, key); e != nil && (e.phase == uploading || e.phase == whole || e.phase == answered && e.since.After(since)) {
 		return
 	}
 	s.seq++
-	e := s.put(f, s.seq, key, since, nil).e
+	e := s.put(f, s.seq, h, key, since, nil).e
 	e.phase, e.length, e.digest, e.answer = answered, rec.Length, rec.Digest, rec.Answer
 }
 
