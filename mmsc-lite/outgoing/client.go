@@ -62,7 +62,7 @@ func (a *Answer) RetryAfter() time.Duration {
 
 // URL checks an address that a configuration or a document names, without a guard.
 func URL(raw string) (*url.URL, error) {
-	u, bad := (&policy{}).check(raw)
+	u, bad := (&policy{}).check(raw, nil)
 	if bad != nil || strings.Contains(raw, "#") {
 		return nil, fmt.Errorf("%.100q is not http://HOST… or https://HOST…", raw)
 	}
@@ -86,14 +86,16 @@ func (c *Client) Release() {
 // name (an address in its place is looked at): for
 // catalogues that refuse a bad URL when it is entered. The error is a *Error.
 func (g *Guard) Check(rawURL string) (*url.URL, error) {
-	u, err := g.policy.Load().check(rawURL)
+	p := g.policy.Load()
+	u, err := p.check(rawURL, p.refuses)
 	if err != nil {
 		return nil, err
 	}
 	return u, nil
 }
 
-func (p *policy) check(rawURL string) (*url.URL, *Error) {
+// check looks at a URL without a look-up; refuses says what is wrong with an address in its place, nil: nothing ever is.
+func (p *policy) check(rawURL string, refuses func(netip.Addr) string) (*url.URL, *Error) {
 	no := func(host, format string, args ...any) (*url.URL, *Error) {
 		return nil, &Error{Kind: Forbidden, Host: host, Err: fmt.Errorf(format, args...)}
 	}
@@ -118,8 +120,8 @@ func (p *policy) check(rawURL string) (*url.URL, *Error) {
 	case u.Port() == "" && !p.port(map[string]string{"http": "80", "https": "443"}[u.Scheme]):
 		return no(u.Hostname(), "the port of %s is not listed in ports", u.Scheme)
 	}
-	if a, err := netip.ParseAddr(u.Hostname()); err == nil {
-		if why := p.refuses(a); why != "" {
+	if a, err := netip.ParseAddr(u.Hostname()); err == nil && refuses != nil {
+		if why := refuses(a.Unmap()); why != "" {
 			return no(u.Hostname(), "%s is %s", a, why)
 		}
 	}
@@ -169,7 +171,8 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 
 // follow asks, and asks again where an answer points to.
 func (c *Client) follow(ctx, asked context.Context, p *policy, r Request, limit int64) (*Answer, *Error) {
-	u, bad := p.check(r.URL)
+	refuses := func(a netip.Addr) string { return c.refuses(p, a) }
+	u, bad := p.check(r.URL, refuses)
 	if bad != nil {
 		return nil, bad
 	}
@@ -179,7 +182,7 @@ func (c *Client) follow(ctx, asked context.Context, p *policy, r Request, limit 
 		if err != nil {
 			return nil, classify(asked, u.Hostname(), err)
 		}
-		next, bad := redirect(resp, p, r.Method, hops)
+		next, bad := redirect(resp, p, refuses, r.Method, hops)
 		if bad != nil || next == nil {
 			if bad == nil {
 				var a *Answer
@@ -233,7 +236,7 @@ func (c *Client) ask(ctx context.Context, method string, u *url.URL, header http
 
 // redirect gives the URL that an answer points to, checked; nil if it is no
 // redirect.
-func redirect(resp *http.Response, p *policy, method string, hops int) (*url.URL, *Error) {
+func redirect(resp *http.Response, p *policy, refuses func(netip.Addr) string, method string, hops int) (*url.URL, *Error) {
 	switch resp.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 	default:
@@ -255,7 +258,7 @@ func redirect(resp *http.Response, p *policy, method string, hops int) (*url.URL
 	if resp.Request.URL.Scheme == "https" && target.Scheme == "http" {
 		return no("from https to http")
 	}
-	return p.check(target.String())
+	return p.check(target.String(), refuses)
 }
 
 // glance reads a body, so that the connection can be kept, and drops it.
