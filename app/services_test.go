@@ -58,7 +58,7 @@ func newUserWith(t *testing.T, number string, change func(*handset.Options)) *us
 		return (&net.Dialer{}).DialContext(ctx, network, *u.mm1.Load())
 	}}
 	o := handset.Options{Numbers: []string{number}, Dir: t.TempDir(), UDP: []string{"127.0.0.1:0"}, URL: "http://mms.example.net/",
-		Transport: dial, UserAgent: "Phone/1.0", Header: []string{"x-wap-profile: \"http://phones.example/1.xml\""},
+		Transport: dial, UserAgent: "Phone/1.0",
 		Retry: handset.Retry{Timeout: patience, Attempts: 3, Pause: 20 * time.Millisecond, Schedule: []time.Duration{100 * time.Millisecond, time.Second}},
 		Observe: func(e handset.Event) {
 			u.mu.Lock()
@@ -179,7 +179,12 @@ func TestTurnsOverXML(t *testing.T) {
 		_, _ = w.Write(b) // the router says in the log what did not reach it
 	}))
 	t.Cleanup(provider.Close)
-	u := newUser(t, anna)
+	phones := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><MmsMaxMessageSize>102400</MmsMaxMessageSize>
+			<MmsMaxImageResolution>320x240</MmsMaxImageResolution></rdf:RDF>`)
+	}))
+	t.Cleanup(phones.Close)
+	u := newUserWith(t, anna, func(o *handset.Options) { o.Header = []string{"x-wap-profile: \"" + phones.URL + "/1.xml\""} })
 	r := u.start()
 	enter(t, r, fmt.Sprintf("{name: quiz, match: {codes: [\"7000\"]}, provider: {url: %q, format: xml}}", provider.URL))
 
@@ -189,8 +194,8 @@ func TestTurnsOverXML(t *testing.T) {
 	e, text, pictures := u.hears()
 	if text != "What is this?" || e.Subject != "Quiz" || e.From != "7000/TYPE=PLMN" || len(pictures) != 1 {
 		t.Errorf("first answer: %q, %v, %s", text, pictures, e)
-	} else if p := pictures[0]; p.Width != 640 || p.Height != 320 {
-		t.Errorf("the picture is %d by %d, want it within 640 by 480", p.Width, p.Height)
+	} else if p := pictures[0]; p.Width != 320 || p.Height != 160 {
+		t.Errorf("the picture is %d by %d, want it within the phone's 320 by 240", p.Width, p.Height)
 	}
 	for i := range e.Message.Headers {
 		if name := e.Message.Headers[i].Name(); strings.HasPrefix(strings.ToLower(name), "x-mmsrouter-") {
@@ -207,7 +212,7 @@ func TestTurnsOverXML(t *testing.T) {
 	switch {
 	case one.Sender != anna || one.Code != "7000" || one.Session.Turn != 1 || one.Session.Text != "" || len(one.Parts) != 1 || one.Parts[0].Data != "hello":
 		t.Errorf("first call: %+v", one)
-	case one.Device == nil || one.Device.UserAgent != "Phone/1.0" || one.Device.Profile != "http://phones.example/1.xml":
+	case one.Device == nil || one.Device.UserAgent != "Phone/1.0" || one.Device.Profile != phones.URL+"/1.xml":
 		t.Errorf("device: %+v", one.Device)
 	case two.Session.ID != one.Session.ID || two.Session.Turn != 2 || two.Session.Text != base64.StdEncoding.EncodeToString([]byte("asked")) || two.Parts[0].Data != "a flag":
 		t.Errorf("second call: %+v", two)

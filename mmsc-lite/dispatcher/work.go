@@ -327,7 +327,7 @@ func (d *Dispatcher) text(ctx context.Context, j *job, text, then string) (outco
 
 // message makes what all messages of a service have.
 func (d *Dispatcher) message(j *job) platform.Request {
-	r := platform.Request{From: j.Event.Code, To: []string{j.User}}
+	r := platform.Request{From: j.Event.Code, To: []string{j.User}, Profile: j.Event.Profile}
 	if j.entry != nil {
 		r.Class = j.entry.Reply.Class
 		if j.entry.Reply.From != "" {

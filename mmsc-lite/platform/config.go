@@ -31,6 +31,7 @@ type Config struct {
 	Timeout     time.Duration    `yaml:"timeout"`      // one content, its fetches included
 	Workers     int              `yaml:"workers"`      // pictures that are converted at the same time
 	Input       InputConfig      `yaml:"input"`
+	Profiles    ProfileConfig    `yaml:"profiles"`
 }
 
 // InputConfig bounds what a provider gives.
@@ -68,6 +69,7 @@ func DefaultConfig() Config {
 		},
 		Input: InputConfig{Size: 10 << 20, Items: 100, Depth: 4, Fetches: 20, Pixels: 16 << 20, Frames: 300, ZipRatio: 200,
 			SMIL: 64 << 10, SMILDepth: 16, SMILCount: 1000},
+		Profiles: ProfileConfig{Enabled: true, Timeout: 3 * time.Second, Keep: 24 * time.Hour},
 	}
 }
 
@@ -100,6 +102,12 @@ func (c Config) Validate() error {
 	}
 	if c.Timeout <= 0 || c.Timeout > time.Hour {
 		fail("timeout: %s: want more than 0 and at most 1h", c.Timeout)
+	}
+	if c.Profiles.Timeout <= 0 || c.Profiles.Timeout > c.Timeout {
+		fail("profiles.timeout: %s: want more than 0 and at most timeout (%s)", c.Profiles.Timeout, c.Timeout)
+	}
+	if c.Profiles.Keep < time.Minute {
+		fail("profiles.keep: %s: want at least 1m", c.Profiles.Keep)
 	}
 	return errors.Join(errs...)
 }

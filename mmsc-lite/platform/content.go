@@ -51,6 +51,7 @@ type Request struct {
 	To             []string // the user
 	Content        Content
 	Limits         Limits
+	Profile        string      // URL of the recipient's UAProf, which says the limits where Limits does not
 	Subject        string      // goes before Content.Subject
 	Version        mms.Version // 0: 1.2; from 1.3 on the class is announced
 	TransactionID  string      // of the first message; a second gets "-2" behind it; empty: random

@@ -13,8 +13,8 @@
 // Everything a provider gives is hostile until it is read: counts, sizes, depths,
 // pixels and times are bounded, and what is beyond a bound is an *Error, never a
 // panic. A piece that can't be read is left out and noted as long as something
-// else is left. The package keeps nothing between two calls and starts no
-// goroutines; what it makes is the caller's.
+// else is left. The package keeps nothing between two calls but what handsets'
+// profiles say, and starts no goroutines; what it makes is the caller's.
 package platform
 
 import (
@@ -59,6 +59,7 @@ type Platform struct {
 	rules  atomic.Pointer[rules]
 	fetch  Fetcher
 	submit Submitter
+	known  profiles
 	log    *slog.Logger
 	met    *metrics
 }
@@ -74,7 +75,7 @@ func New(o Options) (*Platform, error) {
 	if err := o.Config.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Platform{fetch: o.Fetch, submit: o.Submit, log: o.Log}
+	p := &Platform{fetch: o.Fetch, submit: o.Submit, known: profiles{fetch: o.Fetch}, log: o.Log}
 	p.rules.Store(&rules{o.Config, make(slots, o.Config.Workers)})
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -151,6 +152,9 @@ func (p *Platform) Compose(ctx context.Context, r Request) (*Result, error) {
 
 func (p *Platform) compose(ctx context.Context, now *rules, r Request) (*Result, error) {
 	c := &composer{ctx: ctx, rules: now, fetch: p.fetch, r: r}
+	if c.r.Limits == (Limits{}) && r.Profile != "" {
+		c.r.Limits = now.cfg.fit(p.known.of(ctx, &now.cfg.Profiles, r.Profile))
+	}
 	for _, step := range []func() error{c.address, c.limits, c.prepare, c.reduce} {
 		if err := step(); err != nil {
 			return nil, err
