@@ -52,6 +52,7 @@ type Member struct {
 	Digest   string              `json:"digest,omitempty"`
 	Mismatch bool                `json:"mismatch,omitempty"` // its configuration differs from this router's
 	Fence    *int                `json:"fence,omitempty"`    // submissions that its duplicate fence remembers
+	Kept     *int                `json:"kept,omitempty"`     // submissions of other routers that it keeps for them
 	Owners   *int                `json:"owners,omitempty"`   // learned owners
 
 	RTT         float64 `json:"rtt_ms,omitempty"`

@@ -305,13 +305,15 @@ const kindSizes = "app.sizes"
 
 // sizes is its answer.
 type sizes struct {
-	Fence  int `json:"fence"`  // own submissions that are remembered
-	Owners int `json:"owners"` // learned owners
+	Fence  int  `json:"fence"`          // own submissions that are remembered
+	Kept   *int `json:"kept,omitempty"` // those of other routers that are kept for them; nil: it is of a version that does not tell
+	Owners int  `json:"owners"`         // learned owners
 }
 
 func (a *App) sizes() sizes {
 	f, o := a.mm1.Sizes()
-	return sizes{Fence: f, Owners: o}
+	kept := a.mm1.Shared().Kept()
+	return sizes{Fence: f, Kept: &kept, Owners: o}
 }
 
 func (a *App) tellSizes(context.Context, string, []byte) ([]byte, error) {

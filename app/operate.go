@@ -74,7 +74,7 @@ func (a *App) members() []admin.Member {
 			m.Drain = &admin.Drain{By: r.Drain.By, Reason: r.Drain.Reason, Since: r.Drain.Since}
 		}
 		if s := told[i]; s != nil {
-			m.Fence, m.Owners = &s.Fence, &s.Owners
+			m.Fence, m.Kept, m.Owners = &s.Fence, s.Kept, &s.Owners
 		}
 		out = append(out, m)
 	}

@@ -112,7 +112,7 @@ func printRouters(w io.Writer, st *admin.Status) error {
 }
 
 func routerRows(w io.Writer, st *admin.Status) {
-	fmt.Fprintln(w, "\nROUTER\tSTATE\tIN DNS\tGOSSIP\tADDRESSES\tHOLDS\tFENCE\tOWNERS\tVERSION\tNOTES")
+	fmt.Fprintln(w, "\nROUTER\tSTATE\tIN DNS\tGOSSIP\tADDRESSES\tHOLDS\tFENCE\tKEPT\tOWNERS\tVERSION\tNOTES")
 	for i := range st.Members {
 		m := &st.Members[i]
 		inDNS := "no"
@@ -124,8 +124,8 @@ func routerRows(w io.Writer, st *admin.Status) {
 			addresses = append(addresses, m.Zones[zone]...)
 		}
 		slices.Sort(addresses)
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", m.Name, m.State, inDNS, orDash(m.Address), orDash(strings.Join(slices.Compact(addresses), " ")),
-			orDash(strings.Join(m.Holds, " ")), count(m.Fence), count(m.Owners), orDash(m.Version), strings.Join(notes(m), "; "))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", m.Name, m.State, inDNS, orDash(m.Address), orDash(strings.Join(slices.Compact(addresses), " ")),
+			orDash(strings.Join(m.Holds, " ")), count(m.Fence), count(m.Kept), count(m.Owners), orDash(m.Version), strings.Join(notes(m), "; "))
 	}
 }
 

@@ -352,6 +352,9 @@ func TestStatusOfTheWhole(t *testing.T) {
 			if m.Name == "r2" && m.Fence != nil && *m.Fence != 1 {
 				t.Errorf("r%d: r2's fence remembers %d", i+1, *m.Fence)
 			}
+			if m.Name != "r2" && (m.Kept == nil || *m.Kept != 1) { // there are only two others, so both keep it
+				t.Errorf("r%d: %s keeps %v for others", i+1, m.Name, m.Kept)
+			}
 		}
 		if code, page := l.routers[i].Get("/"); code != 200 || !bytes.Contains(page, []byte("192.0.2.3")) {
 			t.Errorf("page: %d", code)
