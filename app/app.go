@@ -41,11 +41,12 @@ import (
 // Options is what New needs.
 type Options struct {
 	Config  Config
-	File    string    // what Reload reads; "" is the embedded default
-	Version string    // shown by status and DNS
-	LogTo   io.Writer // nil: standard error
-	Process Process   // starts the process that replaces this one; nil: it can't be replaced
-	Elder   *Elder    // the process that this one replaces; nil: none. It is closed by Run, or when New fails
+	File    string           // what Reload reads; "" is the embedded default
+	Version string           // shown by status and DNS
+	LogTo   io.Writer        // nil: standard error
+	Process Process          // starts the process that replaces this one; nil: it can't be replaced
+	Clock   func() time.Time // the wall clock that other routers are told, for tests of clocks that are wrong; nil: time.Now
+	Elder   *Elder           // the process that this one replaces; nil: none. It is closed by Run, or when New fails
 }
 
 // App is one appliance.
@@ -53,6 +54,7 @@ type App struct {
 	file    string
 	version string
 	started time.Time
+	clock   func() time.Time // as other routers are told it
 	log     *slog.Logger
 	level   slog.LevelVar
 	reg     *prometheus.Registry
@@ -109,7 +111,7 @@ func New(o Options) (*App, error) {
 		o.LogTo = os.Stderr
 	}
 	a := &App{file: o.File, version: o.Version, started: time.Now(), reg: prometheus.NewRegistry(), ask: make(chan struct{}),
-		process: o.Process, elder: o.Elder, begin: make(chan struct{}), handed: make(chan struct{})}
+		process: o.Process, elder: o.Elder, clock: o.Clock, begin: make(chan struct{}), handed: make(chan struct{})}
 	a.now, a.endNow = context.WithCancel(context.Background())
 	a.cfg.Store(&c)
 	a.level.Set(lv)

@@ -40,7 +40,7 @@ func (a *App) makeCluster(c *Config, undo *[]func()) (err error) {
 	a.following.verdicts, a.following.heard = map[string]view.Verdict{}, map[string]time.Time{}
 	var others view.Cluster
 	if c.Cluster.Enabled() {
-		o := cluster.Options{Config: c.Cluster, Node: c.Node.Name, Version: a.version, Metrics: a.reg, Log: a.room("cluster")}
+		o := cluster.Options{Config: c.Cluster, Node: c.Node.Name, Version: a.version, Now: a.clock, Metrics: a.reg, Log: a.room("cluster")}
 		if tcp, udp := a.elder.pair("cluster.listen", c.Cluster.Listen); tcp != nil {
 			o.TCP, o.UDP = tcp, udp[0]
 		}

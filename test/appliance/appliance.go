@@ -35,9 +35,10 @@ type Setup struct {
 	Name      string // of the router; default r1
 	Dir       string // its folder, to start a router again; default one of its own
 	MMSCs     []MMSC
-	MM1       []string // lines of the mm1 section, as in "refuse_with: 503"
-	Detection []string // lines of the detection section; default: quick probes, no detection from traffic
-	Top       []string // further top-level sections, whole lines
+	MM1       []string         // lines of the mm1 section, as in "refuse_with: 503"
+	Detection []string         // lines of the detection section; default: quick probes, no detection from traffic
+	Top       []string         // further top-level sections, whole lines
+	Clock     func() time.Time // as other routers are told it; default: the right one
 }
 
 // Steady is a detection that keeps an MMSC up as long as it listens, whatever its answers: what stories about
@@ -132,7 +133,7 @@ func Start(t testing.TB, s Setup) *Router {
 	if err != nil {
 		t.Fatalf("configuration: %v\n%s", err, s.yaml(r.Dir, "127.0.0.1:0"))
 	}
-	if r.App, err = app.New(app.Options{Config: c, File: r.File, Version: "test", LogTo: r.log}); err != nil {
+	if r.App, err = app.New(app.Options{Config: c, File: r.File, Version: "test", LogTo: r.log, Clock: s.Clock}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -69,6 +69,7 @@ type node struct {
 	cluster   string           // further keys
 	ttl       string           // default 1s
 	top       []string         // more sections
+	ahead     time.Duration    // how wrong its clock is
 }
 
 func fake(t testing.TB, name string) *fakemmsc.Server {
@@ -114,7 +115,8 @@ func (l *lab) setup(i int, n node) appliance.Setup {
 	if n.detection == nil {
 		n.detection = appliance.Alert
 	}
-	return appliance.Setup{Name: fmt.Sprint("r", i), Dir: l.t.TempDir(), MMSCs: n.mmscs, Detection: n.detection, Top: append([]string{
+	clock := func() time.Time { return time.Now().Add(n.ahead) }
+	return appliance.Setup{Name: fmt.Sprint("r", i), Dir: l.t.TempDir(), Clock: clock, MMSCs: n.mmscs, Detection: n.detection, Top: append([]string{
 		"dns:", `  listen: ["127.0.0.1:0"]`, "  short_ttl: 1s",
 		fmt.Sprintf("  zones: [{name: %s, ttl: %s, addresses: [192.0.2.%d]}]", zone, n.ttl, i),
 		fmt.Sprintf(`cluster: {listen: "127.0.0.1:0", join: [%s], key: %q, probe_interval: 200ms, probe_timeout: 190ms, sync_interval: 1s, leave_timeout: 600ms%s}`, join, key, n.cluster),

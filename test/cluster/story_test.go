@@ -283,6 +283,51 @@ func TestForeigners(t *testing.T) {
 	}
 }
 
+// Two routers' clocks are an hour off, to either side. It is told, once each, and has no effect: drains hold and end, submissions find their
+// first answer, DNS names all.
+func TestClocksAnHourOff(t *testing.T) {
+	l := start(t, node{}, node{ahead: time.Hour}, node{ahead: -time.Hour})
+	for i := range l.routers {
+		l.awaitDNS(i, 1, 2, 3)
+		l.routers[i].Await("the clocks that differ, counted", func() bool {
+			return l.routers[i].Metric("mmsrouter_cluster_refused_total", `reason="clock"`) >= 2
+		})
+	}
+	offsets := map[string]float64{}
+	for _, m := range l.status(0).Members {
+		offsets[m.Name] = m.ClockOffset
+	}
+	if offsets["r2"] < 3590 || offsets["r2"] > 3610 || offsets["r3"] > -3590 || offsets["r3"] < -3610 {
+		t.Errorf("offsets that r1 shows: %v", offsets)
+	}
+	for i := range l.routers { // said at each, it holds at all for its time
+		if _, err := l.client(i).Drain(t.Context(), "mmsc-a", admin.Reason{By: "anna", For: "1s"}); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range l.routers {
+			r.AwaitState("mmsc-a", "draining")
+		}
+		for _, r := range l.routers {
+			r.AwaitState("mmsc-a", "up")
+		}
+	}
+	who, body := [2]string{"X-MSISDN", "46701234567"}, pdu.SendReq("clocks", 30_000)
+	for i := range l.routers {
+		h := l.handset(i, who)
+		a, err := h.Post(t.Context(), body, handsets.Fast)
+		h.Close()
+		if o, why := handsets.Judge("clocks", a, err); o != handsets.Accepted {
+			t.Errorf("through router %d: %s %s", i+1, o, why)
+		}
+	}
+	if n := l.a.Counts().Stored + l.b.Counts().Stored; n != 1 {
+		t.Errorf("one message, posted through 3 routers: %d stored", n)
+	}
+	if n := strings.Count(l.routers[0].Log(), `"reason":"clock"`); n != 2 {
+		t.Errorf("r1 told of clocks %d times, want once for each of the two", n)
+	}
+}
+
 // A router that probes seldom is as fast as the one that probes often.
 func TestVerdictTravels(t *testing.T) {
 	seldom := []string{"probe: {type: tcp, interval: 1m, fast_interval: 100ms, timeout: 10s, rise: 1, fall: 1}", "slow_start: 0s", "passive: {enabled: false}"}
