@@ -160,3 +160,37 @@ func TestContent(t *testing.T) {
 		})
 	}
 }
+
+// TestLongContent: what does not fit one message of the class comes in several, numbered in the subject, in their order and each sound; it is one turn.
+func TestLongContent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{platform: []string{"class: image-basic"}})
+	long := strings.Repeat("Every word of this long story has to reach its reader. ", 1200)
+	p := provider.Start(t, provider.Options{Do: func(a provider.Ask) provider.Answer {
+		return provider.Reply{Subject: "Story", Text: long, State: "s"}.XML()
+	}})
+	w.enter(fmt.Sprintf(`{name: story, match: {codes: ["7000"]}, provider: {url: "%s", format: xml}}`, p.URL))
+	w.users.say(t, alice, "7000", "tell")
+	var got []reply
+	for i := range 3 {
+		r := w.users.reply(t, alice, "7000", i+1)
+		imageBasic.fits(t, r)
+		got = append(got, r)
+	}
+	slices.SortFunc(got, func(a, b reply) int { return strings.Compare(a.Subject, b.Subject) })
+	words := ""
+	for i, r := range got {
+		if !strings.Contains(r.Subject, fmt.Sprintf("%d/3", i+1)) {
+			t.Errorf("subject %q", r.Subject)
+		}
+		words += " " + r.text
+	}
+	if strings.Join(strings.Fields(words), " ") != strings.TrimSpace(long) {
+		t.Errorf("%d words arrived of %d", len(strings.Fields(words)), len(strings.Fields(long)))
+	}
+	w.users.say(t, alice, "7000", "more")
+	if a := p.Await(2, "for a turn", provider.Turn); a.Turn != 2 || a.State != "s" {
+		t.Errorf("turn %d with state %q", a.Turn, a.State)
+	}
+	sound(t, got...)
+}

@@ -3,7 +3,10 @@ package services_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/mmsrouter/mmsrouter/test/services/provider"
@@ -94,5 +97,60 @@ func TestLateAnswerThatNeverComes(t *testing.T) {
 	}
 	if n := w.post(p.Asks()[0].ReplyURL, provider.Reply{Text: "too late"}.JSON()); n != http.StatusGone {
 		t.Errorf("after its time: %d", n)
+	}
+}
+
+// TestLateAnswerOnce: whoever brings answers at the same time, before the provider has said 202 or together with an answer of its own, one
+// of them reaches the user.
+func TestLateAnswerOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	crowd := func(replyURL string) (kept int) {
+		var all sync.WaitGroup
+		var taken atomic.Int32
+		for i := range 8 {
+			all.Go(func() {
+				switch n := w.post(replyURL, provider.Reply{Text: fmt.Sprint("late ", i)}.JSON()); n {
+				case http.StatusAccepted:
+					taken.Add(1)
+				case http.StatusGone:
+				default:
+					t.Errorf("late answer: %d", n)
+				}
+			})
+		}
+		all.Wait()
+		return int(taken.Load())
+	}
+	for i, c := range []struct {
+		name string
+		do   func(a provider.Ask) provider.Answer
+		kept []int // how many may be kept
+	}{
+		{"before the 202", func(a provider.Ask) provider.Answer { return provider.Answer{Status: http.StatusAccepted} }, []int{1}},
+		{"beside an answer", func(a provider.Ask) provider.Answer { return provider.Reply{Text: "at once"}.JSON() }, []int{0, 1}},
+		{"before a failure", func(a provider.Ask) provider.Answer { return provider.Answer{Status: http.StatusNotFound} }, []int{0, 1}},
+	} {
+		code := fmt.Sprint(7000 + i)
+		kept := make(chan int, 1)
+		p := provider.Start(t, provider.Options{Do: func(a provider.Ask) provider.Answer {
+			select {
+			case kept <- crowd(a.ReplyURL):
+			default:
+			}
+			return c.do(a)
+		}})
+		w.enter(fmt.Sprintf(`{name: s%d, match: {codes: ["%s"]}, provider: {url: "%s"}, reply: {fallback: "sorry"}}`, i, code, p.URL))
+		w.users.say(t, alice, code, "think")
+		if n := <-kept; !slices.Contains(c.kept, n) {
+			t.Errorf("%s: %d late answers kept", c.name, n)
+		} else if r := w.users.reply(t, alice, code, 1); n == 1 && !strings.HasPrefix(r.text, "late ") && r.text != "at once" {
+			t.Errorf("%s: an answer was kept, and the user reads %q", c.name, r.text)
+		}
+		w.users.say(t, bob, code, "the end") // whatever else would come to alice is on its way by then
+		w.users.reply(t, bob, code, 1)
+		if n := w.users.countFrom(alice, code); n != 1 {
+			t.Errorf("%s: %d replies", c.name, n)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mmsrouter/mmsrouter/handset"
 	"github.com/mmsrouter/mmsrouter/mms"
@@ -293,5 +294,52 @@ func TestEntriesAreChecked(t *testing.T) {
 	}
 	if _, body := w.Get("/api/v1/services"); strings.Count(string(body), `"name"`) != 1 {
 		t.Errorf("catalogue: %s", body)
+	}
+}
+
+// TestDelay: an answer that the provider wants to be delayed reaches the user after that time, and holds up no other turn.
+func TestDelay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	p := provider.Start(t, provider.Options{Do: func(a provider.Ask) provider.Answer {
+		r := provider.Reply{Text: "re " + a.Text()}
+		if a.Turn == 1 {
+			r.Delay = 2
+		}
+		return r.XML()
+	}})
+	w.enter(fmt.Sprintf(`{name: later, match: {codes: ["7000"]}, provider: {url: "%s", format: xml}}`, p.URL))
+	began := time.Now()
+	w.users.say(t, alice, "7000", "first")
+	p.Await(1, "for a turn", provider.Turn)
+	w.users.say(t, alice, "7000", "second")
+	if r := w.users.reply(t, alice, "7000", 1); r.text != "re second" {
+		t.Errorf("first came %q", r.text)
+	}
+	if r := w.users.reply(t, alice, "7000", 2); r.text != "re first" || r.Time.Sub(began) < 2*time.Second {
+		t.Errorf("then came %q, after %s", r.text, r.Time.Sub(began))
+	}
+}
+
+// TestCatalogueChangesUnderWay: a turn whose service is taken out of the catalogue while its provider can't be reached still ends with an answer
+// for its user; so does one whose service is changed.
+func TestCatalogueChangesUnderWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	gone := provider.Start(t, provider.Options{Do: echo("json")})
+	gone.Stop()
+	const entry = `{name: %s, match: {codes: ["%s"]}, provider: {url: "%s", retry: {first: 50ms, max: 50ms, for: 1h}}, reply: {fallback: "sorry"}}`
+	w.enter(fmt.Sprintf(entry, "removed", "7000", gone.URL), fmt.Sprintf(entry, "moved", "7001", gone.URL))
+	w.users.say(t, alice, "7000", "x")
+	w.users.say(t, alice, "7001", "x")
+	w.Await("calls of both", func() bool { return w.Metric("mmsrouter_dispatcher_calls_total", `result="failed"`) >= 2 })
+	if status, body := call(t, "DELETE", w.API+"/api/v1/services/removed", "", ""); status != 200 {
+		t.Fatalf("remove: %d %s", status, body)
+	}
+	here := provider.Start(t, provider.Options{Do: echo("json")})
+	w.enter(fmt.Sprintf(entry, "moved", "7001", here.URL))
+	w.users.reply(t, alice, "7000", 1)
+	if r := w.users.reply(t, alice, "7001", 1); r.text != "re x" {
+		t.Errorf("from where the provider is now: %q", r.text)
 	}
 }

@@ -38,8 +38,11 @@ func TestSession(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, setup{phones: func(o *handset.Options) { o.Replies = []string{"två", "tre", "bye"} }})
 			p := provider.Start(t, provider.Options{Secret: "s3cret", Token: "t0ken", Do: counting(t, c.format)})
+			profile := p.URL + "media/profile.xml" // there is none: the class of the configuration counts
+			w := newWorld(t, setup{phones: func(o *handset.Options) {
+				o.Replies, o.Header = []string{"två", "tre", "bye"}, append(o.Header, fmt.Sprintf("X-WAP-Profile: %q", profile))
+			}})
 			w.enter(fmt.Sprintf(`{name: quiz, match: {codes: ["7000"]}, provider: {url: "%sask?of={code}", %s, secret: s3cret, token: t0ken}}`, p.URL, c.provider))
 			w.users.say(t, c.number, "7000", "ett")
 			said := []string{"ett", "två", "tre", "bye"}
@@ -51,7 +54,7 @@ func TestSession(t *testing.T) {
 					a.Text() != text || a.Sender != c.number || a.Code != "7000" || a.Service != "quiz" || a.Message == "" || !strings.Contains(a.Path, "of=7000") {
 					t.Errorf("turn %d: %+v", i+1, a)
 				}
-				if a.UserAgent != "LabPhone/1.0" || a.Profile != "http://profiles.example.net/lab.xml" {
+				if a.UserAgent != "LabPhone/1.0" || a.Profile != profile {
 					t.Errorf("turn %d: device %q %q", i+1, a.UserAgent, a.Profile)
 				}
 				r := w.users.reply(t, c.number, "7000", i+1)

@@ -189,7 +189,7 @@ func newPhones(t *testing.T, change func(*handset.Options)) *phones {
 	t.Helper()
 	p := &phones{t: t, pdus: map[string][]byte{}, more: make(chan struct{})}
 	o := handset.Options{Numbers: []string{alice, bob, carol}, Dir: t.TempDir(), SMPP: "127.0.0.1:0", UDP: []string{"127.0.0.1:0", "127.0.0.1:0"}, URL: "http://mms.example.net/",
-		Header: []string{msisdn + ": ##LINE1##", "X-WAP-Profile: \"http://profiles.example.net/lab.xml\""}, UserAgent: "LabPhone/1.0",
+		Header: []string{msisdn + ": ##LINE1##"}, UserAgent: "LabPhone/1.0",
 		Retry:     handset.Retry{Timeout: patience, Attempts: 3, Pause: 20 * time.Millisecond, Schedule: []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, time.Second, 5 * time.Second}},
 		Transport: &recorder{Transport: http.Transport{DisableCompression: true, IdleConnTimeout: 5 * time.Second, DialContext: p.at.dial}, phones: p},
 		Observe: func(e handset.Event) {
