@@ -26,7 +26,7 @@ func sicknesses(private string) []sickness {
 	say := func(a provider.Answer) func(*provider.Provider) provider.Answer {
 		return func(*provider.Provider) provider.Answer { return a }
 	}
-	zip, gzip := provider.ZipBomb(64<<20), provider.GzipBomb("application/json", 64<<20)
+	zip, gzip := provider.ZipBomb(32<<20), provider.GzipBomb("application/json", 16<<20)
 	picture := provider.PictureBomb(30_000, 30_000)
 	named := func(url string) func(*provider.Provider) provider.Answer {
 		return say(provider.Reply{Parts: []provider.Content{{Type: "image/png", URL: url}}}.XML())

@@ -122,7 +122,7 @@ func (zeros) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// PictureBomb is a PNG of a few hundred kilobytes at most that says it has width times height pixels, one octet each, all of one colour.
+// PictureBomb is a small PNG that says it has width times height pixels, one octet each, all of one colour.
 func PictureBomb(width, height uint32) []byte {
 	b := bytes.NewBuffer([]byte("\x89PNG\r\n\x1a\n"))
 	chunk := func(name string, data []byte) {
@@ -135,7 +135,7 @@ func PictureBomb(width, height uint32) []byte {
 	var pixels bytes.Buffer
 	z := zlib.NewWriter(&pixels)
 	// What the head promises is what a decoder makes room for; the pixels themselves may end early.
-	if _, err := io.CopyN(z, zeros{}, min(int64(height)*(int64(width)+1), 64<<20)); err != nil {
+	if _, err := io.CopyN(z, zeros{}, min(int64(height)*(int64(width)+1), 1<<20)); err != nil {
 		panic(err) // a buffer takes everything
 	}
 	if err := z.Close(); err != nil {
