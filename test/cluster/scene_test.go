@@ -208,7 +208,9 @@ func (l *lab) handset(i int, more ...[2]string) *handsets.Handset {
 
 // crash ends a router as a power cut does for the others: no farewell.
 func (l *lab) crash(i int) {
-	l.routers[i].App.Cluster().HandOver()
+	c := l.routers[i].App.Cluster()
+	c.HandOver()
+	c.Sever(func(string) bool { return true }) // not a word comes out, not even that it drains
 	l.routers[i].Kill()
 }
 
