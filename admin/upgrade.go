@@ -32,8 +32,8 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	if err := errors.Join(c.SetWriteDeadline(time.Now().Add(upgradeTime)), c.SetReadDeadline(time.Time{})); err != nil {
 		s.o.Log.Warn("wait for an upgrade", "err", err)
 	}
-	s.o.Log.Info("this node was asked to upgrade", "from", r.RemoteAddr)
 	up, err := s.o.Upgrade()
+	s.o.Log.Info("this node was asked to upgrade", "from", r.RemoteAddr, "err", err)
 	switch {
 	case errors.Is(err, ErrBusy):
 		writeError(w, http.StatusConflict, err.Error())

@@ -32,6 +32,7 @@ const (
 	noteTable      = "table"      // a piece of them
 	noteReleased   = "released"   // what only one process may do is yours now
 	noteConnection = "connection" // a client's, between two requests
+	noteDue        = "due"        // a message that came in late is in the store: notify its recipients
 )
 
 // handoverFile is how the socket is named among what a process inherits.
@@ -82,6 +83,7 @@ type Elder struct {
 	shared  *fence.Shared      // ours; nil: there is none yet
 	tables  func(piece []byte) // takes pieces; nil: nobody
 	adopt   func(nc net.Conn, from netip.Addr) error
+	look    func() // for what is due
 	last    released
 	free    chan struct{} // closed when it has let go, or gone
 	once    sync.Once
@@ -110,6 +112,7 @@ func Inherit(p Process, version string) (*Elder, error) {
 	e.link.Take(noteTable, e.onTable)
 	e.link.Take(noteReleased, e.onReleased)
 	e.link.Take(noteConnection, e.onConnection)
+	e.link.Take(noteDue, e.onDue)
 	hearTwin(e.link, func() *fence.Shared {
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -247,6 +250,16 @@ func (e *Elder) onConnection(b []byte, files []*os.File) {
 		if nc, err := net.FileConn(f); err == nil { // else the client has gone meanwhile
 			_ = adopt(nc, from) // it has closed what it can't serve
 		}
+	}
+}
+
+func (e *Elder) onDue(_ []byte, files []*os.File) {
+	closeFiles(files)
+	e.mu.Lock()
+	look := e.look
+	e.mu.Unlock()
+	if look != nil {
+		look()
 	}
 }
 

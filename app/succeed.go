@@ -21,6 +21,9 @@ func (a *App) succeed() {
 	}
 	e.mu.Lock()
 	e.adopt = a.mm1.Adopt
+	if a.mmsc != nil {
+		e.look = a.mmsc.Look
+	}
 	e.mu.Unlock()
 	if !e.sharesTables() {
 		a.log.Warn("upgrade: the program before has tables of another version: the duplicate fence and the learned owners begin empty",

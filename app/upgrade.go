@@ -301,7 +301,7 @@ func (a *App) retire(rooms []*runner) {
 		a.log.Error("upgrade: the new process can't be told that it may begin with what is due; it sees the end of this one", "err", err)
 	}
 	a.log.Info("upgrade: let go of what is due; finishing with clients", "clients", a.mm1.Clients(), "took", time.Since(began).Round(time.Millisecond))
-	if left := <-clients; left > 0 {
+	if left := a.serveOut(clients); left > 0 {
 		a.log.Warn("upgrade: cut off what was still in flight", "clients", left)
 	}
 	select { // resolvers with a connection of their own
@@ -316,6 +316,22 @@ func (a *App) retire(rooms []*runner) {
 	}
 	_ = a.heir.link.Close() // all has been said
 	a.log.Info("ended: another process serves", "pid", a.heir.said.PID, "took", time.Since(began).Round(time.Millisecond))
+}
+
+// serveOut waits for the last client; messages that come in meanwhile are the heir's to notify of.
+func (a *App) serveOut(clients <-chan int) (left int) {
+	var due <-chan struct{}
+	if a.mmsc != nil {
+		due = a.mmsc.Due()
+	}
+	for {
+		select {
+		case left := <-clients:
+			return left
+		case <-due:
+			_ = a.heir.link.Send(noteDue, nil) // it looks by itself every few seconds
+		}
+	}
 }
 
 // pass gives the heir a client's connection.

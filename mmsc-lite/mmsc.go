@@ -194,6 +194,11 @@ func (m *MMSC) work(ctx context.Context) error {
 	}
 	stop()
 	wg.Wait()
+	if ctx.Err() == nil { // else the store does it
+		if err := m.store.GiveBack(ctx); err != nil {
+			m.log.Warn("give back leases; they run out by themselves", "err", err)
+		}
+	}
 	close(m.withdrawn)
 	held.Wait() // each of them is leased, so it disturbs no other process
 	return err
@@ -208,6 +213,12 @@ func (m *MMSC) Withdraw(ctx context.Context) {
 	case <-ctx.Done():
 	}
 }
+
+// Due receives when the door has brought work that is due, once Withdraw has returned: it is the other process's, which Look tells.
+func (m *MMSC) Due() <-chan struct{} { return m.store.Wake.Delivery }
+
+// Look makes the work on what is due begin at once, and not with the next look into the store: another process has put something there.
+func (m *MMSC) Look() { m.store.Wake.Delivery.Set() }
 
 // Close frees what New took, for a caller that never calls Run.
 func (m *MMSC) Close() error {

@@ -268,16 +268,9 @@ func (s *Store) keepLoop(ctx context.Context, stop <-chan struct{}) {
 func (s *Store) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	now := millis(time.Now())
-	s.mu.Lock()
-	leases := maps.Clone(s.leases)
-	s.mu.Unlock()
 	err := s.do(ctx, 0, nil, func(tx *Tx) error {
-		for _, table := range []string{"recipients", "reports", "held"} {
-			// By index: no lease of ours ends behind the last one, and one that has run out is due anyway.
-			if _, err := tx.exec(`UPDATE `+table+` SET due_at = $1, lease = '' WHERE due_at > $1 AND due_at <= $2 AND lease = $3`, now, leases[table], s.instance); err != nil {
-				return err
-			}
+		if err := tx.giveBack("recipients", "reports", "held"); err != nil {
+			return err
 		}
 		_, err := tx.exec(`DELETE FROM nodes WHERE tag = $1 AND instance = $2`, s.tag, s.instance)
 		return err
@@ -285,6 +278,27 @@ func (s *Store) release() {
 	if err != nil {
 		s.log.Warn("give back leases; they run out by themselves", "err", err)
 	}
+}
+
+// GiveBack gives back what this process has claimed of notifications and reports, when nobody works on them here any more: another process of
+// this node need not wait for the leases' end.
+func (s *Store) GiveBack(ctx context.Context) error {
+	return s.do(ctx, 0, nil, func(tx *Tx) error { return tx.giveBack("recipients", "reports") })
+}
+
+// giveBack makes due what this process holds in some tables.
+func (tx *Tx) giveBack(tables ...string) error {
+	tx.s.mu.Lock()
+	leases := maps.Clone(tx.s.leases)
+	tx.s.mu.Unlock()
+	now := millis(time.Now())
+	for _, table := range tables {
+		// By index: no lease of ours ends behind the last one, and one that has run out is due anyway.
+		if _, err := tx.exec(`UPDATE `+table+` SET due_at = $1, lease = '' WHERE due_at > $1 AND due_at <= $2 AND lease = $3`, now, leases[table], tx.s.instance); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // claimTag takes a free number for this process: it makes its keys unlike those of others on the database.

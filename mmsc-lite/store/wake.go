@@ -14,7 +14,10 @@ type Waker chan struct{}
 
 func newWaker() Waker { return make(chan struct{}, 1) }
 
-func (w Waker) set() {
+func (w Waker) set() { w.Set() }
+
+// Set wakes who waits.
+func (w Waker) Set() {
 	select {
 	case w <- struct{}{}:
 	default: // it is set already
