@@ -240,6 +240,24 @@ func sumStatus(pid int, key string) (sum int64) {
 	return sum
 }
 
+// Written gives the octets that the tree had the kernel write to disks.
+func Written(pid int) (sum int64) {
+	for _, id := range Tree(pid) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", id))
+		if err != nil {
+			continue // ended meanwhile
+		}
+		for l := range strings.Lines(string(b)) {
+			if v, ok := strings.CutPrefix(l, "write_bytes:"); ok {
+				if n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64); err == nil {
+					sum += n
+				}
+			}
+		}
+	}
+	return sum
+}
+
 // SwitchedAway gives how often the threads of the tree slept of their own will and were taken off the processor: a
 // count of waits that helps to explain a figure.
 func SwitchedAway(pid int) (voluntary, forced int64) {

@@ -104,6 +104,7 @@ func (b *bench) submissions(rounds int) ([]*measure.Table, error) {
 	}
 	rate := measure.NewTable("Durable submissions, by size and senders", "messages a second", "write + fdatasync, batches of 16", cols...)
 	cpu := measure.NewTable("of these, CPU of the router", "CPU s per 1,000 messages", "", cols...)
+	written := measure.NewTable("of these, written to the disk", "octets per octet accepted", "", cols...)
 	for range rounds {
 		for _, size := range b.sizes {
 			r, err := b.start(false)
@@ -111,7 +112,7 @@ func (b *bench) submissions(rounds int) ([]*measure.Table, error) {
 				return nil, err
 			}
 			for _, s := range b.senders {
-				if err := b.column(r, rate, cpu, fmt.Sprintf("%s, %d", kilobytes(size), s), size, s); err != nil {
+				if err := b.column(r, rate, cpu, written, fmt.Sprintf("%s, %d", kilobytes(size), s), size, s); err != nil {
 					r.stop()
 					return nil, err
 				}
@@ -119,11 +120,11 @@ func (b *bench) submissions(rounds int) ([]*measure.Table, error) {
 			r.stop()
 		}
 	}
-	return []*measure.Table{rate, cpu}, nil
+	return []*measure.Table{rate, cpu, written}, nil
 }
 
 // column fills a column of table submissions. The bare disk is measured before and after, since others may use it too; the mean counts.
-func (b *bench) column(r *router, rate, cpu *measure.Table, col string, size, senders int) error {
+func (b *bench) column(r *router, rate, cpu, written *measure.Table, col string, size, senders int) error {
 	n := b.messages
 	if n == 0 {
 		n = max(map[bool]int{true: 1500, false: 6000}[b.quick]*30_000/size, 300)
@@ -135,10 +136,12 @@ func (b *bench) column(r *router, rate, cpu *measure.Table, col string, size, se
 	if err != nil {
 		return err
 	}
+	wrote := measure.Written(r.proc.Pid())
 	took, spent, err := r.submit(n, senders, size)
 	if err != nil {
 		return err
 	}
+	wrote = measure.Written(r.proc.Pid()) - wrote
 	after, err := b.disk(size, n)
 	if err != nil {
 		return err
@@ -146,6 +149,7 @@ func (b *bench) column(r *router, rate, cpu *measure.Table, col string, size, se
 	rate.Add("write + fdatasync, batches of 16", col, (before+after)/2)
 	rate.Add("mmsrouter", col, float64(n)/took.Seconds())
 	cpu.Add("mmsrouter", col, spent.Seconds()*1000/float64(n))
+	written.Add("mmsrouter", col, float64(wrote)/float64(n*size))
 	return nil
 }
 
