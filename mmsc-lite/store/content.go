@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -17,7 +18,8 @@ type content struct {
 	store  *Store
 	upload *Upload
 	from   int64
-	kind   []byte          // Content-Type
+	kind   []byte // Content-Type
+	digest [sha256.Size]byte
 	extent *segment.Extent // nil: it goes into rows
 }
 
@@ -32,11 +34,14 @@ func (s *Store) place(u *Upload, from int64, kind []byte) (*content, error) {
 		return nil, nil
 	}
 	c := &content{store: s, upload: u, from: from, kind: kind}
+	var err error
+	if c.digest, err = u.Digest(); err != nil {
+		return nil, s.failed(err)
+	}
 	size := u.Size() - from
 	if s.segments == nil || size <= s.opt.Tuning.Inline {
 		return c, nil
 	}
-	var err error
 	c.extent, err = s.segments.Write(size, func(piece func([]byte) error) error { return u.each(from, piece) })
 	if errors.Is(err, segment.ErrClosed) {
 		return nil, ErrClosed
@@ -85,13 +90,13 @@ func (s *Store) syncContents(batch []*op) error {
 
 // insertContent writes the rows of a content.
 func (tx *Tx) insertContent(c *content, now time.Time) (ID, error) {
-	id, digest := tx.s.ids.next(now), c.upload.Digest()
+	id := tx.s.ids.next(now)
 	var p segment.Place
 	if c.extent != nil {
 		p = c.extent.Place
 	}
 	_, err := tx.exec(`INSERT INTO contents (id, size, digest, content_type, created_at, segment, start, sum) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		id, c.upload.Size()-c.from, digest[:], nonNil(c.kind), millis(now), p.Segment, p.Start, int64(p.Sum))
+		id, c.upload.Size()-c.from, c.digest[:], nonNil(c.kind), millis(now), p.Segment, p.Start, int64(p.Sum))
 	if err != nil {
 		return 0, fmt.Errorf("insert content: %w", err)
 	}

@@ -68,7 +68,8 @@ func (s *Store) connect(ctx context.Context) error {
 	if s.engine == postgres {
 		return s.connectPostgres(ctx)
 	}
-	pragmas := []string{"page_size(8192)", "journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)", "temp_store(MEMORY)",
+	// Pages have SQLite's own 4 KiB: each message changes a few pages of indexes, and each such page is written twice.
+	pragmas := []string{"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)", "temp_store(MEMORY)",
 		fmt.Sprintf("wal_autocheckpoint(%d)", maxLog), "journal_size_limit(67108864)", "foreign_keys(OFF)"}
 	path := (&url.URL{Path: filepath.Join(s.opt.Dir, fileName)}).EscapedPath()
 	dsn := func(extra ...string) string {

@@ -67,7 +67,10 @@ func (s *Store) Hold(ctx context.Context, h *Holdable) (ref Ref, duplicate bool,
 	now := time.Now()
 	var key []byte
 	if h.Subscriber != "" && h.TransactionID != "" {
-		d := h.Upload.Digest()
+		d, err := h.Upload.Digest()
+		if err != nil {
+			return Ref{}, false, s.failed(err)
+		}
 		sum := sha256.Sum256(fmt.Appendf(nil, "held\x00%s\x00%d\x00%s\x00%x", h.Subscriber, len(h.TransactionID), h.TransactionID, d))
 		key = sum[:16]
 	}

@@ -43,13 +43,13 @@ func (m *Marks) read(text string) error {
 
 // Earlier finds the message that was stored for the same submission before; false if there is none.
 func (s *Store) Earlier(ctx context.Context, m *Message) (Ref, bool, error) {
-	key := m.dedupeKey()
-	if key == nil {
-		return Ref{}, false, nil
+	key, err := m.dedupeKey()
+	if err != nil || key == nil {
+		return Ref{}, false, err
 	}
 	var ref Ref
 	var secret []byte
-	err := s.read.QueryRowContext(ctx, `SELECT m.id, m.secret FROM submissions s JOIN messages m ON m.id = s.message_id WHERE s.digest = $1`, key).Scan(&ref.ID, &secret)
+	err = s.read.QueryRowContext(ctx, `SELECT m.id, m.secret FROM submissions s JOIN messages m ON m.id = s.message_id WHERE s.digest = $1`, key).Scan(&ref.ID, &secret)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Ref{}, false, nil
 	}

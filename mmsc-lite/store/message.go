@@ -100,7 +100,10 @@ type Submitted struct {
 // Submit stores a message; when it returns nil the message is durable. m.Upload may be closed afterwards.
 func (s *Store) Submit(ctx context.Context, m *Message) (Submitted, error) {
 	var out Submitted
-	key := m.dedupeKey()
+	key, err := m.dedupeKey()
+	if err != nil {
+		return Submitted{}, s.failed(err)
+	}
 	cost := int64(4 << 10)
 	if m.Upload != nil {
 		cost += m.Upload.Size()
@@ -163,19 +166,20 @@ func (tx *Tx) earlier(key []byte, out *Submitted) error {
 	return nil
 }
 
-func (m *Message) dedupeKey() []byte {
+// dedupeKey gives what makes a submission one that comes again; nil: nothing does.
+func (m *Message) dedupeKey() ([]byte, error) {
 	if !m.Dedupe || m.Subscriber == "" || m.TransactionID == "" || m.Upload == nil {
-		return nil
+		return nil, nil
 	}
 	h := sha256.New()
 	if m.ByTransaction {
 		fmt.Fprintf(h, "transaction\x00%d\x00%s\x00%s", m.Origin, m.Subscriber, m.TransactionID)
-		return h.Sum(nil)[:16]
+		return h.Sum(nil)[:16], nil
 	}
 	fmt.Fprintf(h, "%d\x00%s\x00%d\x00%s\x00%d\x00", m.Origin, m.Subscriber, len(m.TransactionID), m.TransactionID, m.Upload.Size())
-	d := m.Upload.Digest()
+	d, err := m.Upload.Digest()
 	h.Write(d[:])
-	return h.Sum(nil)[:16]
+	return h.Sum(nil)[:16], err
 }
 
 func (tx *Tx) insertMessage(m *Message, c *content, now time.Time, out *Submitted) error {

@@ -97,6 +97,7 @@ type Store struct {
 	memory   budget
 	health   health
 	segments *segment.Log // nil with PostgreSQL
+	digester digester
 
 	Wake Wakers // what became due
 
@@ -157,6 +158,10 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return undo(err)
 	}
 	if err := s.claimTag(ctx); err != nil {
+		return undo(err)
+	}
+	var err error
+	if s.digester, err = s.newDigester(ctx); err != nil {
 		return undo(err)
 	}
 	if err := s.openSegments(ctx); err != nil {

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"sync"
@@ -40,7 +39,9 @@ type Upload struct {
 	window []byte   // what is on its way to the file
 	size   int64
 	limit  int64
-	sum    hash.Hash
+	sum    *[sha256.Size]byte // the digest, once it was asked for
+
+	digester digester
 }
 
 // ErrTooLarge is the answer of an upload that has more octets than its limit.
@@ -48,7 +49,7 @@ var ErrTooLarge = errors.New("the message is larger than allowed")
 
 // Upload begins an upload of at most limit octets.
 func (s *Store) Upload(limit int64) *Upload {
-	return &Upload{budget: &s.memory, dir: s.opt.Dir, limit: limit, sum: sha256.New()}
+	return &Upload{budget: &s.memory, dir: s.opt.Dir, limit: limit, digester: s.digester}
 }
 
 // ReadFrom fills the upload from r until its end. Errors of r come back as they are; ErrTooLarge ends the
@@ -65,7 +66,6 @@ func (u *Upload) ReadFrom(r io.Reader) (int64, error) {
 			if u.size+int64(n) > u.limit {
 				return u.size - before, ErrTooLarge
 			}
-			u.sum.Write(room[:n])
 			if u.file != nil {
 				if _, err := u.file.Write(room[:n]); err != nil {
 					return u.size - before, &Unavailable{Err: fmt.Errorf("write upload file: %w", err), Full: isFull(err)}
@@ -109,9 +109,6 @@ func (u *Upload) room() ([]byte, error) {
 
 // Size gives the octets so far.
 func (u *Upload) Size() int64 { return u.size }
-
-// Digest gives the SHA-256 of all octets.
-func (u *Upload) Digest() [sha256.Size]byte { return [sha256.Size]byte(u.sum.Sum(nil)) }
 
 // Head gives at most n of the first octets; the slice is the upload's own while it is in memory.
 func (u *Upload) Head(n int) ([]byte, error) {

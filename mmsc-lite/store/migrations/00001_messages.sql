@@ -14,7 +14,7 @@ CREATE TABLE nodes (
 CREATE TABLE contents (
   id           {ID},
   size         BIGINT  NOT NULL,    -- octets of the body, behind the Content-Type
-  digest       {BYTES} NOT NULL,    -- SHA-256 of the PDU it came in
+  digest       {BYTES} NOT NULL,    -- of the PDU it came in (digest.go)
   content_type {BYTES} NOT NULL,    -- the Content-Type value as it stood on the wire
   created_at   BIGINT  NOT NULL
 );
