@@ -61,6 +61,7 @@ type Options struct {
 	Operators Operators                            // what operators say; nil: it holds for MMSCs, here, until a restart
 	Takeover  http.Handler                         // hears who holds service addresses; nil: none are taken over
 	Drill     http.Handler                         // gives leases to drills; nil: none may run here
+	Drilling  func() string                        // the drill that holds a lease, in words; "" or nil: none
 	Messages  Messages                             // of the embedded MMSC; nil: none runs here
 	Services  http.Handler                         // the catalogue of two-way services, at /api/v1/services; nil: there is none
 	Upgrade   func() (Upgraded, error)             // puts another process in this one's place; nil: that can't be

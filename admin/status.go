@@ -31,6 +31,7 @@ type Node struct {
 	Generation uint64              `json:"generation"` // of the Board; the DNS serial follows it
 	Listen     map[string][]string `json:"listen,omitempty"`
 	Drain      *Progress           `json:"drain,omitempty"` // of this router itself
+	Drill      string              `json:"drill,omitempty"` // that breaks things here now, in words
 }
 
 // Member is a router of the cluster.
@@ -125,6 +126,9 @@ func (s *Server) status() Status {
 		Zones:    make([]Zone, 0, len(snap.Zones)),
 		Counters: s.counters(),
 		Drains:   s.o.Operators.List(),
+	}
+	if s.o.Drilling != nil {
+		st.Node.Drill = s.o.Drilling()
 	}
 	if s.o.Progress != nil {
 		st.Node.Drain = s.o.Progress()

@@ -258,7 +258,7 @@ func (a *App) makeAdmin(c *Config) (*admin.Server, error) {
 	if a.holders != nil {
 		o.Takeover = a.holders
 	}
-	o.Drill = a.leases
+	o.Drill, o.Drilling = a.leases, a.drilling
 	if a.mmsc != nil {
 		o.Messages = messages{a.mmsc}
 	}

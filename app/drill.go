@@ -46,6 +46,19 @@ func (a *App) drillDrain(router bool, name string, lifetime time.Duration) error
 	return operators{a}.Drain(router, name, why, lifetime)
 }
 
+// drilling says in words which drill holds a lease; "": none.
+func (a *App) drilling() string {
+	h := a.leases.Held()
+	if h == nil {
+		return ""
+	}
+	scope := "its own messages"
+	if h.RealTraffic {
+		scope = "real traffic"
+	}
+	return fmt.Sprintf("%s of %s, on %s, until %s: %v", h.Scenario, h.By, scope, h.Until.UTC().Format(time.RFC3339), h.Faults)
+}
+
 // drillLeaveOut says which addresses the answer to a marked query leaves out: those of this router.
 func (a *App) drillLeaveOut(mark string, addr netip.Addr) bool {
 	zones, err := a.cfg.Load().DNS.BoardZones()

@@ -196,6 +196,9 @@ func TestDrillRunIsRefused(t *testing.T) {
 	if _, err := s.console(t).Begin(t.Context(), lease.Request{By: "ann", Scenario: "other", For: "1m"}); err != nil {
 		t.Fatal(err)
 	}
+	if _, out, _ := cli("status", "--admin", s.admin()); !strings.Contains(out, "a drill runs: other of ann, on its own messages, until ") {
+		t.Errorf("status does not show the drill:\n%s", out)
+	}
 	if code, out, errOut := cli("drill", "run", "--admin", s.admin(), cut); code != exitFailed || !strings.Contains(errOut, "drill other of ann runs until") {
 		t.Errorf("a second drill: exit %d: %s%s", code, out, errOut)
 	}

@@ -56,6 +56,9 @@ func printStatus(w io.Writer, st *admin.Status) error {
 	if n.Why != "" {
 		fmt.Fprintf(t, "  %s\n", n.Why)
 	}
+	if n.Drill != "" {
+		fmt.Fprintf(t, "  a drill runs: %s\n", n.Drill)
+	}
 	for _, k := range slices.Sorted(maps.Keys(n.Listen)) {
 		fmt.Fprintf(t, "  %s %s\n", k, strings.Join(n.Listen[k], " "))
 	}
