@@ -125,7 +125,11 @@ func TestLyingPeers(t *testing.T) {
 	}{
 		{"honest", func(s *stage, w http.ResponseWriter, id string) { s.store(id, "a"); conf(w, id, mms.StatusOk) }, "", ""},
 		{"accepted and dropped", func(_ *stage, w http.ResponseWriter, id string) { conf(w, id, mms.StatusOk) }, "lost", "drill-TEST."},
-		{"stored twice", func(s *stage, w http.ResponseWriter, id string) { s.store(id, "a"); s.store(id, "b"); conf(w, id, mms.StatusOk) }, "doubled", "at a and b"},
+		{"stored twice", func(s *stage, w http.ResponseWriter, id string) {
+			s.store(id, "a")
+			s.store(id, "b")
+			conf(w, id, mms.StatusOk)
+		}, "doubled", "at a and b"},
 		{"another's answer", func(_ *stage, w http.ResponseWriter, id string) { conf(w, "x"+id, mms.StatusOk) }, "failed", "another transaction"},
 		{"a page", func(_ *stage, w http.ResponseWriter, _ string) { _, _ = io.WriteString(w, "<html>welcome</html>") }, "failed", "without an M-Send.conf"},
 		{"nothing", func(*stage, http.ResponseWriter, string) {}, "failed", "without an M-Send.conf"},

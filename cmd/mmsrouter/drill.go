@@ -155,14 +155,11 @@ func barLine(p drill.Progress) string {
 
 // printPromises shows the promises of one drill.
 func printPromises(out io.Writer, r *drill.Result) error {
-	word := "kept"
+	word := "every promise kept"
 	if !r.Kept() {
-		word = "BROKEN"
+		word = "A PROMISE BROKE"
 	}
-	fmt.Fprintf(out, "drill %s: every promise %s\n", r.Scenario.Name, word)
-	if !r.Kept() {
-		fmt.Fprintf(out, "drill %s: promises %s\n", r.Scenario.Name, word)
-	}
+	fmt.Fprintf(out, "drill %s: %s\n", r.Scenario.Name, word)
 	w := tabwriter.NewWriter(out, 2, 8, 2, ' ', 0)
 	for _, p := range r.Promises {
 		mark := "ok"
