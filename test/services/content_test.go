@@ -4,11 +4,14 @@ import (
 	"archive/zip"
 	"bytes"
 	"fmt"
+	"image"
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/mmsrouter/mmsrouter/handset"
 	"github.com/mmsrouter/mmsrouter/mms/wsp"
 	"github.com/mmsrouter/mmsrouter/test/services/provider"
 )
@@ -193,4 +196,56 @@ func TestLongContent(t *testing.T) {
 		t.Errorf("turn %d with state %q", a.Turn, a.State)
 	}
 	sound(t, got...)
+}
+
+// TestProfile: a handset whose profile says what it can take gets a picture and a message of that size; one whose profile is silent, no profile,
+// or at an address that may not be reached gets what the configuration says.
+func TestProfile(t *testing.T) {
+	t.Parallel()
+	media, hits := http.NewServeMux(), atomic.Int32{}
+	media.HandleFunc("/media/+"+alice[1:], func(w http.ResponseWriter, _ *http.Request) {
+		hits.Add(1)
+		_, _ = w.Write([]byte(`<?xml version="1.0"?><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:prf="urn:prf"><rdf:Description>
+			<prf:component><rdf:Description rdf:ID="MmsCharacteristics"><prf:MmsMaxMessageSize>30720</prf:MmsMaxMessageSize><prf:MmsMaxImageResolution>160x120</prf:MmsMaxImageResolution>
+			</rdf:Description></prf:component></rdf:Description></rdf:RDF>`)) // a larger picture fails the test
+	})
+	media.HandleFunc("/media/+"+bob[1:], func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	media.HandleFunc("/media/+"+carol[1:], func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://127.0.0.2/profile.xml", http.StatusFound)
+	})
+	picture := asPNG(t, shade(500, 375))
+	p := provider.Start(t, provider.Options{Media: media, Do: func(a provider.Ask) provider.Answer {
+		return provider.Reply{Text: "look", Parts: []provider.Content{{Type: "image/png", Data: picture}}}.XML()
+	}})
+	w := newWorld(t, setup{platform: []string{"profiles: {timeout: 500ms}"}, phones: func(o *handset.Options) { o.Header = append(o.Header, "X-WAP-Profile: "+p.URL+"media/##LINE1##") }})
+	w.enter(fmt.Sprintf(`{name: look, match: {codes: ["7000"]}, provider: {url: "%s", format: xml}}`, p.URL))
+	for _, c := range []struct {
+		number string
+		box    box
+		turns  int
+	}{{alice, imageBasic, 2}, {bob, videoRich, 1}, {carol, videoRich, 1}} {
+		for i := range c.turns {
+			w.users.say(t, c.number, "7000", "x")
+			r := w.users.reply(t, c.number, "7000", i+1)
+			if n := c.box.fits(t, r); !slices.Equal(n, []int{1}) || r.text != "look" {
+				t.Errorf("%s: %q, pictures of %d frames", c.number, r.text, n)
+			}
+			if big := len(r.pdu) > imageBasic.size || imageWidth(r) > imageBasic.width; big != (c.box == videoRich) {
+				t.Errorf("%s: %d octets, %d pixels wide", c.number, len(r.pdu), imageWidth(r))
+			}
+		}
+	}
+	if n := hits.Load(); n != 1 {
+		t.Errorf("a profile was fetched %d times for two turns", n)
+	}
+}
+
+// imageWidth is how wide a message's first picture is.
+func imageWidth(r reply) int {
+	for i := range r.Message.Parts {
+		if c, _, err := image.DecodeConfig(bytes.NewReader(r.Message.Parts[i].Data)); err == nil {
+			return c.Width
+		}
+	}
+	return 0
 }
