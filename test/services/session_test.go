@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"image"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/mmsrouter/mmsrouter/handset"
+	"github.com/mmsrouter/mmsrouter/mms"
 	"github.com/mmsrouter/mmsrouter/test/services/provider"
 )
 
@@ -124,4 +127,56 @@ func TestPictureFromTheUser(t *testing.T) {
 			t.Errorf("%s: reply %q", a.Format, r.text)
 		}
 	}
+}
+
+// TestForwardToAService: a user forwards what one service has answered to another one, without a detour over the handset; that one takes it as a
+// turn of the user's. A code that nobody knows is told to the user.
+func TestForwardToAService(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	pictures := provider.Start(t, provider.Options{Do: counting(t, "xml")})
+	prints := provider.Start(t, provider.Options{Do: echo("json")})
+	w.enter(fmt.Sprintf(`{name: pictures, match: {codes: ["7000"]}, provider: {url: "%s", format: xml}}`, pictures.URL),
+		fmt.Sprintf(`{name: prints, match: {codes: ["7001"]}, provider: {url: "%s"}}`, prints.URL))
+	w.users.say(t, alice, "7000", "show")
+	r := w.users.reply(t, alice, "7000", 1)
+	forward := func(to string) *mms.PDU {
+		t.Helper()
+		pdu := mms.ForwardReq{TransactionID: "F" + to, Version: mms.Version12, From: alice + "/TYPE=PLMN", To: []string{mms.ParseAddress(to).String()}, ContentLocation: r.Location}.Append(nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+w.MM1+"/", bytes.NewReader(pdu))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/vnd.wap.mms-message")
+		req.Header.Set(msisdn, alice)
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conf, err := mms.Decode(b)
+		if err != nil || conf.Type != mms.MForwardConf {
+			t.Fatalf("M-Forward.conf: HTTP %d, %v", resp.StatusCode, err)
+		}
+		return conf
+	}
+	if conf := forward("7001"); mms.Status(conf.Octet(mms.FieldResponseStatus)) != mms.StatusOk {
+		t.Fatalf("M-Forward.conf: %s", mms.Status(conf.Octet(mms.FieldResponseStatus)))
+	}
+	a := prints.Await(1, "for a turn", provider.Turn)
+	if a.Sender != alice || a.Text() != r.text || len(a.Parts) != 2 || a.Turn != 1 {
+		t.Errorf("forwarded: from %s, %q, %d parts", a.Sender, a.Text(), len(a.Parts))
+	}
+	if got := w.users.reply(t, alice, "7001", 1); got.text != "re "+r.text {
+		t.Errorf("reply %q", got.text)
+	}
+	// A forwarded message is not read before it is accepted, so the user is told by a message.
+	if conf := forward("7999"); mms.Status(conf.Octet(mms.FieldResponseStatus)) != mms.StatusOk {
+		t.Errorf("M-Forward.conf: %s", mms.Status(conf.Octet(mms.FieldResponseStatus)))
+	}
+	w.users.await(t, alice, 1, "messages that say so", func(e handset.Event) bool { return e.Kind == handset.Stored && e.Subject == "Message not taken" })
 }
