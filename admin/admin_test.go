@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -142,6 +143,45 @@ func TestDrainAndUndrain(t *testing.T) {
 	}
 	if got := <-r.drained; got != "move" {
 		t.Errorf("reason of the node's own drain: %q", got)
+	}
+}
+
+// TestUndrainOfNothing: the log tells of what has changed, not of what was asked for.
+func TestUndrainOfNothing(t *testing.T) {
+	var log bytes.Buffer
+	r := start(t, func(o *admin.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	c := client(t, r, "")
+	if all, err := c.Undrain(t.Context(), "mmsc-a", admin.Reason{}); err != nil || len(all) != 1 {
+		t.Fatalf("undrain: %+v %v", all, err)
+	}
+	if strings.Contains(log.String(), "mmsc-a") {
+		t.Errorf("the log says %s", log.String())
+	}
+	if _, err := c.Drain(t.Context(), "mmsc-a", admin.Reason{}); err != nil || !strings.Contains(log.String(), "mmsc-a") {
+		t.Errorf("a drain: %v; the log says %q", err, log.String())
+	}
+}
+
+func TestUpgrade(t *testing.T) {
+	err := fmt.Errorf("%w: an upgrade is under way", admin.ErrBusy)
+	r := start(t, func(o *admin.Options) {
+		o.Upgrade = func() (admin.Upgraded, error) { return admin.Upgraded{PID: 7, Version: "2"}, err }
+	})
+	c := client(t, r, "")
+	if _, got := c.Upgrade(t.Context()); !admin.Busy(got) {
+		t.Errorf("busy: %v", got)
+	}
+	err = errors.New("mm1.listen: taken")
+	if _, got := c.Upgrade(t.Context()); got == nil || admin.Busy(got) || !strings.Contains(got.Error(), "mm1.listen") {
+		t.Errorf("refused: %v", got)
+	}
+	err = nil
+	if up, got := c.Upgrade(t.Context()); got != nil || up.PID != 7 || up.Version != "2" {
+		t.Errorf("%+v %v", up, got)
+	}
+	var no *admin.Refusal
+	if _, got := client(t, start(t, nil), "").Upgrade(t.Context()); !errors.As(got, &no) || no.Status != http.StatusNotImplemented {
+		t.Errorf("where nobody can: %v", got)
 	}
 }
 

@@ -20,8 +20,8 @@ import (
 type Operators interface {
 	// Drain says that what glob matches drains, for lifetime or until it is lifted (0).
 	Drain(router bool, glob string, why Reason, lifetime time.Duration) error
-	// Undrain lifts what was said of glob; a name that a wider one still matches becomes an exception.
-	Undrain(router bool, glob string, why Reason) error
+	// Undrain lifts what was said of glob; a name that a wider one still matches becomes an exception. False: nothing drained.
+	Undrain(router bool, glob string, why Reason) (bool, error)
 	// List gives all that holds.
 	List() []Override
 }
@@ -96,14 +96,18 @@ func (s *Server) say(w http.ResponseWriter, r *http.Request, router bool, name s
 		writeError(w, http.StatusBadRequest, err.Error())
 		return false
 	}
+	changed := on
 	if on {
 		err = s.o.Operators.Drain(router, name, why, lifetime)
 	} else {
-		err = s.o.Operators.Undrain(router, name, why)
+		changed, err = s.o.Operators.Undrain(router, name, why)
 	}
 	if err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
 		return false
+	}
+	if !changed {
+		return true // there was nothing to undrain, and there is nothing to tell
 	}
 	s.o.Log.Info("an operator's word", "drain", on, "router", router, "name", clip(name, 128), "by", why.By, "reason", why.Reason, "for", lifetime)
 	return true
@@ -217,6 +221,10 @@ func (b boardOnly) Drain(ofRouter bool, name string, why Reason, lifetime time.D
 	return b.board.SetDrain(name, &router.Drain{By: why.By, Reason: why.Reason, Since: b.now()})
 }
 
-func (b boardOnly) Undrain(_ bool, name string, _ Reason) error { return b.board.SetDrain(name, nil) }
+func (b boardOnly) Undrain(_ bool, name string, _ Reason) (bool, error) {
+	s := b.board.Load()
+	i := s.Index(name)
+	return i >= 0 && s.MMSCs[i].Drain != nil, b.board.SetDrain(name, nil)
+}
 
 func (b boardOnly) List() []Override { return []Override{} }

@@ -39,7 +39,8 @@ func (a *App) drillDrain(router bool, name string, lifetime time.Duration) error
 	case lifetime == 0 && (!is || held.By != drillName):
 		return nil // it has ended by itself, or somebody else has drained it since
 	case lifetime == 0:
-		return operators{a}.Undrain(router, name, why)
+		_, err := operators{a}.Undrain(router, name, why)
+		return err
 	case is && held.By != drillName:
 		return fmt.Errorf("%s is drained already, by %s", name, held.By)
 	}

@@ -30,14 +30,14 @@ func (o operators) Drain(router bool, glob string, why admin.Reason, lifetime ti
 }
 
 // Undrain implements admin.Operators.
-func (o operators) Undrain(router bool, glob string, why admin.Reason) error {
+func (o operators) Undrain(router bool, glob string, why admin.Reason) (bool, error) {
 	defer o.apply()
 	lifted, err := o.a.view.LiftOverride(kindOf(router), glob)
 	if err != nil || lifted && strings.ContainsAny(glob, `*?[`) {
-		return err
+		return lifted, err
 	}
-	_, err = o.a.view.Undrain(kindOf(router), glob, view.Override{By: why.By, Reason: why.Reason, Since: time.Now().UTC().Truncate(time.Second)})
-	return err
+	more, err := o.a.view.Undrain(kindOf(router), glob, view.Override{By: why.By, Reason: why.Reason, Since: time.Now().UTC().Truncate(time.Second)})
+	return lifted || more, err
 }
 
 // apply does not wait for the room that follows the cluster.

@@ -277,7 +277,7 @@ func (a *App) retire(rooms []*runner) {
 			a.dns.HandOver(ctx)
 		}
 	}()
-	end("admin") // first: what operators say is the heir's to hear
+	end("admin", "drill") // first: what operators and drills say is the heir's to hear, and what a drill has broken here ends
 	a.forgetPlan()
 	if a.services != nil {
 		a.services.Withdraw()

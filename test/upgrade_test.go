@@ -28,6 +28,7 @@ import (
 type replaced struct {
 	*serving
 	good, pidFile, logFile string
+	env                    []string // more environment
 }
 
 // replaceable makes one; more is further configuration.
@@ -90,6 +91,7 @@ func (r *replaced) start() {
 	defer log.Close()
 	cmd := exec.Command(r.serving.bin, "serve", "-c", r.file, "--pid-file", r.pidFile)
 	cmd.Stderr = log
+	cmd.Env = append(os.Environ(), r.env...)
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
@@ -328,6 +330,41 @@ func TestUpgradeOfOtherListeners(t *testing.T) {
 	h := handsets.New(handsets.Options{Addr: r.mm1, Timeout: 20 * time.Second})
 	defer h.Close()
 	submit(t, h, "less", 3000)
+}
+
+// TestUpgradeTellsTheServiceManager: it follows from the old process to the new one, before that says that it is ready.
+func TestUpgradeTellsTheServiceManager(t *testing.T) {
+	a := fake(t, "mmsc-a")
+	r := replaceable(t, "", a.URL())
+	dir, err := os.MkdirTemp("", "n") // the path of a socket is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	at := filepath.Join(dir, "s")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: at, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	r.env = []string{"NOTIFY_SOCKET=" + at}
+	next := func(want string) {
+		t.Helper()
+		b := make([]byte, 4096)
+		_ = manager.SetReadDeadline(time.Now().Add(30 * time.Second)) // it fails only on a closed socket
+		n, err := manager.Read(b)
+		if err != nil || !strings.HasPrefix(string(b[:n]), want) {
+			t.Fatalf("the manager was told %q, %v; want %s", b[:n], err, want)
+		}
+	}
+	r.start()
+	next("READY=1")
+	for range 2 {
+		old, now := r.upgrade()
+		next(fmt.Sprintf("MAINPID=%d", now))
+		next("READY=1")
+		r.await("end of the old process", func() bool { return !lives(old) })
+	}
 }
 
 // TestResubmissionDuringUpgrade: a message whose first post is still in flight at the old process is posted again at the new one: one

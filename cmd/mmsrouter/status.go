@@ -86,8 +86,10 @@ func printStatus(w io.Writer, st *admin.Status) error {
 			url = "embedded"
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", m.Name, state, since, m.InFlight, weight, m.Tier, url, m.Why)
+	}
+	for _, m := range st.MMSCs { // behind the table: a line of other columns would break it in two
 		if m.Fault != "" {
-			fmt.Fprintf(t, "\tfault: %s\n", m.Fault)
+			fmt.Fprintf(t, "%s: fault: %s\n", m.Name, m.Fault)
 		}
 	}
 	opinionRows(t, st)
