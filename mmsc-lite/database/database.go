@@ -31,6 +31,7 @@ type Options struct {
 type DB struct {
 	*sql.DB
 	Postgres bool
+	group    group // SQLite's writers
 }
 
 // Open opens or creates a database. It shows no part of the address in errors: it may hold a password.
@@ -83,8 +84,12 @@ func Conflict(err error) bool {
 }
 
 // Within runs a transaction; nil means committed and synced. do may run several times, from the beginning each time: see
-// Conflict.
+// Conflict. It returns as soon as a statement fails, and neither commits nor rolls back itself: on SQLite others may share the
+// transaction, each with an outcome of its own.
 func (d *DB) Within(ctx context.Context, do func(tx *sql.Tx) error) error {
+	if !d.Postgres {
+		return d.group.join(ctx, d, do)
+	}
 	err := d.once(ctx, do)
 	for tries := 1; tries < conflictTries && Conflict(err); tries++ {
 		err = d.once(ctx, do)

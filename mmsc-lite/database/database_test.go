@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/database"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/store/pgtest"
@@ -182,5 +183,97 @@ func TestBadOptions(t *testing.T) {
 				t.Fatalf("%v", err)
 			}
 		})
+	}
+}
+
+// TestWithinTogether lets many write at once: each outcome is its own, whatever the others' are, and what was answered stands.
+func TestWithinTogether(t *testing.T) {
+	engines(t, func(t *testing.T, o database.Options) {
+		db := open(t, o)
+		no := errors.New("no")
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		want := 0
+		for i := range 200 {
+			wg.Go(func() {
+				ctx := t.Context()
+				if i%7 == 3 {
+					ctx = gone
+				}
+				err := db.Within(ctx, func(tx *sql.Tx) error {
+					if _, err := tx.ExecContext(ctx, `INSERT INTO things (name, n) VALUES ($1, 1)`, fmt.Sprint("t", i)); err != nil {
+						return err
+					}
+					switch i % 5 {
+					case 0: // it changes its mind
+						return no
+					case 1: // it breaks a rule
+						_, err := tx.ExecContext(ctx, `INSERT INTO things (name, n) VALUES ('a', 1)`)
+						return err
+					}
+					return nil
+				})
+				switch {
+				case i%7 == 3:
+					if !errors.Is(err, context.Canceled) {
+						t.Errorf("%d, whose context has ended: %v", i, err)
+					}
+				case i%5 == 0:
+					if !errors.Is(err, no) {
+						t.Errorf("%d: %v", i, err)
+					}
+				case i%5 == 1:
+					if err == nil || errors.Is(err, no) {
+						t.Errorf("%d: %v", i, err)
+					}
+				case err != nil:
+					t.Errorf("%d: %v", i, err)
+				default:
+					mu.Lock()
+					want++
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		var n int
+		if err := db.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM things WHERE n = 1`).Scan(&n); err != nil || n != want {
+			t.Errorf("%d rows, %v; want those %d that were answered", n, err, want)
+		}
+	})
+}
+
+// TestWithinInterrupted ends contexts in the middle of statements: SQLite then undoes the whole transaction, the others' part too,
+// and they have to be done again.
+func TestWithinInterrupted(t *testing.T) {
+	db := open(t, database.Options{Dir: t.TempDir(), File: "x.db", Connections: 4})
+	const slow = `INSERT INTO things (name, n) WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 300000) SELECT 'x' || i, 2 FROM c`
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Go(func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			err := db.Within(ctx, func(tx *sql.Tx) error {
+				if i%10 != 5 {
+					_, err := tx.ExecContext(ctx, `INSERT INTO things (name, n) VALUES ($1, 1)`, fmt.Sprint("t", i))
+					return err
+				}
+				time.AfterFunc(5*time.Millisecond, cancel)
+				_, err := tx.ExecContext(ctx, slow)
+				return err
+			})
+			if (err != nil) != (i%10 == 5) {
+				t.Errorf("%d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	for n, want := range map[int]int{1: 36, 2: 0} {
+		var rows int
+		if err := db.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM things WHERE n = $1`, n).Scan(&rows); err != nil || rows != want {
+			t.Errorf("%d rows of %d, want %d, %v", rows, n, want, err)
+		}
 	}
 }

@@ -24,11 +24,7 @@ type tables struct{ *database.DB }
 // openTables opens or creates the database and brings the schema up to date. address is the postgres:// address of the MMSC's
 // database, whose tables stand beside ours; empty: SQLite in dir.
 func openTables(ctx context.Context, dir, address string) (*tables, error) {
-	connections := 1 // of SQLite: writers of one file wait for each other anyway, here in a fair queue
-	if address != "" {
-		connections = 8
-	}
-	db, err := database.Open(database.Options{Address: address, Dir: dir, File: fileName, Connections: connections})
+	db, err := database.Open(database.Options{Address: address, Dir: dir, File: fileName, Connections: 8})
 	if err != nil {
 		return nil, fmt.Errorf("open services: %w", err)
 	}

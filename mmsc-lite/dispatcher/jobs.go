@@ -111,7 +111,16 @@ func (d *tables) claim(ctx context.Context, service string, n int, now, until ti
 		only = ` AND (j.give_up_at <= $2 OR j.state = 'fallback' OR j.answer IS NOT NULL)`
 	}
 	var out []*job
-	rows, err := d.QueryContext(ctx, `UPDATE svc_jobs SET due_at = $1, attempts = attempts + 1 WHERE id IN (SELECT j.id FROM svc_jobs j
+	err := d.Within(ctx, func(tx *sql.Tx) (err error) {
+		out, err = d.claimIn(ctx, tx, service, n, now, until, only)
+		return err
+	})
+	return out, err
+}
+
+func (d *tables) claimIn(ctx context.Context, tx *sql.Tx, service string, n int, now, until time.Time, only string) ([]*job, error) {
+	var out []*job
+	rows, err := tx.QueryContext(ctx, `UPDATE svc_jobs SET due_at = $1, attempts = attempts + 1 WHERE id IN (SELECT j.id FROM svc_jobs j
 		WHERE j.service = $3 AND j.due_at <= $2 AND j.ended_at IS NULL`+only+` AND (j.session_id = '' OR j.kind = 'report' OR NOT EXISTS (
 			SELECT 1 FROM svc_jobs e WHERE e.session_id = j.session_id AND e.ended_at IS NULL AND e.kind = 'turn' AND e.state <> 'waiting' AND e.id <> j.id
 			AND (e.turn < j.turn OR j.kind <> 'turn')))
