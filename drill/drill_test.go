@@ -2,7 +2,11 @@ package drill_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -165,7 +169,9 @@ func sound(t *testing.T, page []byte) (text string) {
 	}
 }
 
-func TestReports(t *testing.T) {
+// sample is a result with something of everything, and with texts that are no friends of HTML.
+func sample(t *testing.T) *drill.Result {
+	t.Helper()
 	s, err := parse(good)
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +184,12 @@ func TestReports(t *testing.T) {
 		Answers: []drill.Answer{{At: time.Second, Router: "r", Addresses: []string{"127.0.0.1"}}, {At: 2 * time.Second, Router: "r", Err: "<silent>"}}}
 	full.Balance = drill.Account(full.Sent, full.Copies)
 	full.Promises = []drill.Promise{{Name: "failed", Want: "0", Got: "1", Note: m.Tries[0].Why}}
-	for _, results := range [][]*drill.Result{nil, {{Scenario: s}}, {full}, {full, full}} {
+	return full
+}
+
+func TestReports(t *testing.T) {
+	full := sample(t)
+	for _, results := range [][]*drill.Result{nil, {{Scenario: full.Scenario}}, {full}, {full, full}} {
 		var page, text bytes.Buffer
 		if err := drill.WriteHTML(&page, results); err != nil {
 			t.Fatal(err)
@@ -192,5 +203,35 @@ func TestReports(t *testing.T) {
 				t.Errorf("a broken promise is not told:\n%s", text.String())
 			}
 		}
+	}
+}
+
+// A real browser opens the report and has nothing to complain of.
+func TestReportInABrowser(t *testing.T) {
+	browser, err := exec.LookPath("chromium")
+	if err != nil || os.Getenv("MMSROUTER_LONG") == "" {
+		t.Skip("no chromium, or MMSROUTER_LONG is not set: the report is not opened in a browser")
+	}
+	file := filepath.Join(t.TempDir(), "report.html")
+	out, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := drill.WriteHTML(out, []*drill.Result{sample(t)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var dom, said bytes.Buffer
+	cmd := exec.CommandContext(ctx, browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--user-data-dir="+t.TempDir(), "--dump-dom", "file://"+file)
+	cmd.Stdout, cmd.Stderr = &dom, &said
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v: %s", err, said.String())
+	}
+	if n := strings.Count(dom.String(), "<svg"); n != 5 || strings.Contains(said.String(), "CONSOLE") {
+		t.Errorf("%d charts; it said:\n%s", n, said.String())
 	}
 }

@@ -121,6 +121,9 @@ func labDrill(ctx context.Context, s drill.Scenario, config, dir string, errOut 
 		defer os.RemoveAll(dir) // what can't be removed lies in the folder for what is temporary
 	} else {
 		dir = filepath.Join(dir, s.Name)
+		if _, err := os.Stat(dir); err == nil {
+			return nil, wrongUsage("drill lab: %s is there already: its ledgers would be added up; want another --dir", dir)
+		}
 	}
 	l, err := lab.New(ctx, lab.Options{Scenario: s, Config: config, Dir: dir, Console: labConsole,
 		Program: func(args ...string) *exec.Cmd { return exec.Command(self, args...) }})

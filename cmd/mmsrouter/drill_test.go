@@ -32,6 +32,10 @@ func TestDrillList(t *testing.T) {
 }
 
 func TestDrillUsage(t *testing.T) {
+	used := t.TempDir()
+	if err := os.Mkdir(filepath.Join(used, "refuse"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	bad := write(t, "bad.yaml", "title: X\nlength: 5s\nsteps:\n  - {at: 1s, do: kil, target: mmsc-1}\n")
 	tests := []struct {
 		name string
@@ -41,6 +45,8 @@ func TestDrillUsage(t *testing.T) {
 		{"unknown drill", []string{"drill", "lab", "nosuch"}, `no drill "nosuch"`},
 		{"missing file", []string{"drill", "lab", "./nosuch.yaml"}, "nosuch.yaml"},
 		{"faulty line", []string{"drill", "lab", bad}, `bad.yaml:4: steps[0].do: "kil"`},
+		{"a folder that is used", []string{"drill", "lab", "--dir", used, "refuse"}, "is there already"},
+		{"run without a drill", []string{"drill", "run"}, "requires at least 1 arg"},
 		{"faulty configuration", []string{"drill", "lab", "--config", "- a", "refuse"}, "--config"},
 	}
 	for _, tt := range tests {

@@ -151,3 +151,20 @@ func TestReadLedger(t *testing.T) {
 		})
 	}
 }
+
+// FuzzReadLedger: a ledger that was cut anywhere is read, or said to be none; what is read was written so.
+func FuzzReadLedger(f *testing.F) {
+	line := `{"at":"2026-11-22T12:00:00Z","transaction":"T1","size":3,"sum":4}` + "\n"
+	f.Add([]byte(line + line))
+	f.Add([]byte(line + line[:30]))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		file := filepath.Join(t.TempDir(), "ledger")
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		all, err := fake.ReadLedger(file)
+		if err == nil && len(all) > bytes.Count(b, []byte("\n"))+1 {
+			t.Fatalf("%d entries in %d lines", len(all), bytes.Count(b, []byte("\n")))
+		}
+	})
+}
