@@ -34,6 +34,7 @@ type answer struct {
 	bodyless   bool
 	fresh      int   // octets read behind n, not yet counted
 	bad        error // the framing is broken
+	failed     error // what the wait for its first octets came to
 
 	pdu   mms.Head
 	state mms.State
@@ -76,14 +77,11 @@ const maxInterim = 16
 // read reads the answer on c: the head, and the body as far as it is held. patience is the time to its first
 // octet, and between two reads; x.deadline bounds what is held.
 func (a *answer) read(c *upConn, x *exchange, patience time.Duration) error {
-	if x.get {
-		a.buf = answerPool.Get().(*[answerSize]byte)[:]
-	} else {
-		a.buf = x.p.store.GetSmall()
+	if a.buf == nil {
+		a.begin(x, time.Now(), patience)
 	}
-	a.until = x.deadline
-	if a.until.IsZero() {
-		a.until = time.Now().Add(10 * patience) // the upload is not through: what arrived is looked at, not waited for
+	if a.failed != nil {
+		return fmt.Errorf("%w: %w", errNoAnswer, a.failed)
 	}
 	limits := wire.Limits{Octets: int(x.set.Limits.Header), Fields: x.set.Limits.Fields}
 	for interim := 0; ; {
@@ -125,6 +123,27 @@ func (a *answer) read(c *upConn, x *exchange, patience time.Duration) error {
 	}
 	a.until = time.Time{}
 	return nil
+}
+
+// begin takes a buffer and sets the time that head and held part may take.
+func (a *answer) begin(x *exchange, now time.Time, patience time.Duration) {
+	if x.get {
+		a.buf = answerPool.Get().(*[answerSize]byte)[:]
+	} else {
+		a.buf = x.p.store.GetSmall()
+	}
+	a.until = x.deadline
+	if a.until.IsZero() {
+		a.until = now.Add(10 * patience) // the upload is not through: what arrived is looked at, not waited for
+	}
+}
+
+// wait is how long one read may take.
+func (a *answer) wait(now time.Time, patience time.Duration) time.Duration {
+	if a.until.IsZero() {
+		return patience
+	}
+	return min(patience, a.until.Sub(now))
 }
 
 // frame finds out how the body is delimited and takes what has come of it.
@@ -196,10 +215,7 @@ func (a *answer) fill(c *upConn, x *exchange, patience time.Duration) error {
 		}
 	}
 	now := time.Now()
-	if !a.until.IsZero() {
-		patience = min(patience, a.until.Sub(now))
-	}
-	c.ReadBy(now, patience)
+	c.ReadBy(now, a.wait(now, patience))
 	if x.cl.aborted.Load() && x.p.stopping() {
 		return errors.New("the router is stopping")
 	}

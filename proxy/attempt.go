@@ -15,6 +15,7 @@ import (
 var (
 	errClient = errors.New("the upload broke off")
 	errEarly  = errors.New("the MMSC spoke or closed before the upload was whole")
+	errStale  = errors.New("the kept connection was closed, or not silent")
 )
 
 // attempt tries one MMSC once, and books what came of it. The answer, if there is one, is in x.ans.
@@ -104,10 +105,14 @@ func (x *exchange) tryOnce(up *upstream, begun time.Time) (phase Phase, why stri
 		x.cl.current.Store(c)
 		phase, why = x.speak(c)
 		x.cl.current.Store(nil)
+		if phase == phaseStale {
+			continue
+		}
 		lost := phase == PhaseBody || x.get && phase == PhaseRefused // a retrieval may be repeated at any time
 		if lost && reused && !fresh && x.ans.n == 0 {
 			x.sent = 0
 			x.ans.free(x.p.store)
+			fresh = true
 			continue
 		}
 		if x.ans.up != nil { // the answer still streams: deliver ends the connection and gives the place back
@@ -122,6 +127,10 @@ func (x *exchange) speak(c *upConn) (Phase, string) {
 	err := x.send(c)
 	switch {
 	case err == nil:
+	case err == errStale:
+		_ = c.NC.Close() // nothing is under way on it
+		x.ans.free(x.p.store)
+		return phaseStale, ""
 	case errors.Is(err, errClient) || errors.Is(err, errSuperseded):
 		c.Abort() // so that the MMSC never takes what it has for whole
 		return PhaseCancelled, x.broken.Error()
@@ -183,7 +192,7 @@ func (x *exchange) send(c *upConn) error {
 	head := x.headBuf
 	if x.get {
 		x.whole, x.begunLast = true, true
-		return x.write(c, append(x.bufs[:0], head))
+		return x.put(c, append(x.bufs[:0], head), true, true)
 	}
 	for off := int64(0); ; {
 		for !x.body.Whole() && x.body.Size()-off < flushAt {
@@ -260,7 +269,7 @@ func (x *exchange) flush(c *upConn, head []byte, off int64, whole bool) (int64, 
 				bufs = append(bufs, lastChunk)
 			}
 		}
-		return to, x.write(c, bufs)
+		return to, x.put(c, bufs, head != nil, last)
 	}
 	// from the file
 	buf := x.p.store.Get()
@@ -284,7 +293,7 @@ func (x *exchange) flush(c *upConn, head []byte, off int64, whole bool) (int64, 
 	} else {
 		bufs = append(bufs, buf[:n])
 	}
-	return to, x.write(c, bufs)
+	return to, x.put(c, bufs, head != nil, false)
 }
 
 var (
@@ -293,11 +302,36 @@ var (
 	endLast   = []byte("\r\n0\r\n\r\n")
 )
 
-// write writes all of bufs with one call, and goes on as long as the MMSC takes octets. While it takes none,
-// a look each second tells whether it has answered instead (not on TLS, where a write can't be taken up again).
-func (x *exchange) write(c *upConn, bufs [][]byte) error {
+// put writes bufs. A kept connection is looked at before the first octet goes out on it; where the first write is the
+// last as well, look, write and the wait for the answer are one.
+func (x *exchange) put(c *upConn, bufs [][]byte, first, last bool) error {
 	x.bufs = bufs[:0]
 	x.out = net.Buffers(bufs)
+	if first && last {
+		now := time.Now()
+		x.ans.begin(x, now, x.set.Timeouts.Answer)
+		c.ReadBy(now, x.ans.wait(now, x.set.Timeouts.Answer))
+		if !x.cl.aborted.Load() {
+			switch asked, n, err := c.Ask(&x.out, x.ans.buf); {
+			case asked == wire.AskedStale && c.reused:
+				return errStale
+			case asked == wire.AskedPart:
+				return x.write(c)
+			case asked == wire.AskedWhole:
+				x.ans.n, x.ans.failed = n, err
+				return nil
+			}
+		}
+	}
+	if first && c.reused && !c.Quiet() {
+		return errStale
+	}
+	return x.write(c)
+}
+
+// write writes all of x.out with one call, and goes on as long as the MMSC takes octets. While it takes none,
+// a look each second tells whether it has answered instead (not on TLS, where a write can't be taken up again).
+func (x *exchange) write(c *upConn) error {
 	stalled := time.Duration(0)
 	for {
 		step := x.set.Timeouts.Write

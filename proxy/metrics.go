@@ -49,6 +49,9 @@ const (
 	numPhases
 )
 
+// phaseStale is no outcome of an attempt: its kept connection was found unfit, and another is taken.
+const phaseStale = numPhases
+
 var phaseNames = [numPhases]string{"connect", "tls", "queue", "body", "refused", "absent", "not_found", "answered", "ambiguous", "cut", "cancelled"}
 
 func (p Phase) String() string { return phaseNames[p] }

@@ -204,7 +204,7 @@ func (u *upstream) get(now time.Time, patience time.Duration, fresh bool, befall
 		u.idle[n-1] = idleConn{}
 		u.idle = u.idle[:n-1]
 		u.mu.Unlock()
-		if now.Before(ic.until) && ic.c.Quiet() {
+		if now.Before(ic.until) {
 			ic.c.reused = true
 			return ic.c, nil
 		}

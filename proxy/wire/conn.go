@@ -37,6 +37,8 @@ type Conn struct {
 	short bool      // the last read left room: nothing was behind it
 
 	readWait, poolWait, writeWait func(fd uintptr) bool
+	askWait                       func(fd uintptr) bool
+	asked                         Asked
 	readNow, writeNow, look       func(fd uintptr)
 	scatterNow                    func(fd uintptr)
 }
@@ -64,6 +66,7 @@ func (c *Conn) Reset(nc net.Conn) {
 	c.writeNow = func(fd uintptr) { c.send(fd) }
 	c.writeWait = c.send
 	c.poolWait = c.recvPooled
+	c.askWait = c.ask
 	c.look = func(fd uintptr) { c.n, c.errno = peek(fd, &c.octet[0]) }
 }
 
@@ -260,6 +263,61 @@ func (c *Conn) Write(bufs *net.Buffers, patience time.Duration) (n int64, err er
 		}
 	}
 	return n, nil
+}
+
+// Asked is how far an Ask came.
+type Asked uint8
+
+const (
+	AskedNothing Asked = iota // nothing was written
+	AskedStale                // nothing was written: the peer had closed, or said something unasked
+	AskedPart                 // a part was written, then the socket was full or broken: Write tells
+	AskedWhole                // all was written, and the answer's first octets were awaited
+)
+
+// Ask writes a whole request on a connection that has to be quiet, and waits for the first octets of its answer, until the
+// read deadline. It is Quiet, Write and Read with one call of the system less: the runtime's poller is told to look out for
+// the answer before the look whether anything is there, so that the read needs no first try that finds nothing. n and err
+// are the read's and count only with AskedWhole. With AskedPart bufs holds the rest. On TLS it does nothing.
+func (c *Conn) Ask(bufs *net.Buffers, p []byte) (asked Asked, n int, err error) {
+	if c.raw == nil {
+		return AskedNothing, 0, nil
+	}
+	if c.iov.load(*bufs); c.iov.rest(*bufs) {
+		c.iov.clear()
+		return AskedNothing, 0, nil
+	}
+	c.p, c.asked = p, AskedNothing
+	err = c.raw.Read(c.askWait)
+	c.p = nil
+	if c.asked == AskedPart {
+		consume(bufs, c.n)
+	}
+	c.iov.clear()
+	if c.asked != AskedWhole {
+		return c.asked, 0, nil
+	}
+	*bufs = (*bufs)[:0]
+	n, err = c.outcome(err)
+	return AskedWhole, n, err
+}
+
+// ask is the work of Ask; the first time there is a request to be written.
+func (c *Conn) ask(fd uintptr) bool {
+	if c.asked == AskedWhole {
+		return c.recv(fd)
+	}
+	if _, errno := peek(fd, &c.octet[0]); errno != syscall.EAGAIN {
+		c.asked = AskedStale
+		return true
+	}
+	c.n, c.errno = 0, 0
+	if c.send(fd); !c.iov.empty() {
+		c.asked = AskedPart
+		return true
+	}
+	c.asked = AskedWhole
+	return false
 }
 
 // record is the most that one TLS record carries.

@@ -82,6 +82,9 @@ func (v *vector) advance(n int) {
 	}
 }
 
+// rest says that bufs has more than was loaded.
+func (v *vector) rest(bufs net.Buffers) bool { return v.n == len(v.v) && len(bufs) > v.n }
+
 func (v *vector) empty() bool { return v.from == v.n }
 
 // clear lets go of the buffers.

@@ -63,6 +63,9 @@ func (v *vector) advance(n int) {
 	v.bufs = v.bufs[1:]
 }
 
+// rest says that bufs has more than was loaded.
+func (v *vector) rest(net.Buffers) bool { return false }
+
 func (v *vector) empty() bool { return len(v.bufs) == 0 }
 
 func (v *vector) clear() { v.bufs = nil }
