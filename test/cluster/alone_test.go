@@ -3,6 +3,8 @@ package cluster_test
 import (
 	"context"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/admin"
 	"github.com/mmsrouter/mmsrouter/test/appliance"
+	"github.com/mmsrouter/mmsrouter/test/fakemmsc"
 	"github.com/mmsrouter/mmsrouter/test/handsets"
 	"github.com/mmsrouter/mmsrouter/test/pdu"
 )
@@ -136,18 +139,42 @@ func TestHoldersAreShown(t *testing.T) {
 		return slices.ContainsFunc(l.status(1).Members, func(m admin.Member) bool { return m.Name == "r1" && slices.Equal(m.Holds, []string{"127.0.0.1"}) })
 	})
 	http.DefaultClient.CloseIdleConnections()
-	// a drain serves on while keepalived has not moved them
+	// a drain serves on until nobody is on them, and tells keepalived then
+	slow, hold, uploaded := l.handset(0), make(chan struct{}), make(chan string, 1)
+	defer slow.Close()
+	go func() {
+		a, err := slow.PostHolding(t.Context(), pdu.SendReq("slow", 30_000), 20_000, hold)
+		o, why := handsets.Judge("slow", a, err)
+		uploaded <- strings.TrimSpace(string(o) + " " + why)
+	}()
+	await(t, l.a, "an upload under way", func(k fakemmsc.Counts) bool { return k.Heads == 1 })
 	if _, err := l.client(0).DrainSelf(t.Context(), admin.Reason{}); err != nil {
 		t.Fatal(err)
 	}
-	l.routers[0].Await("the step of the drain", func() bool {
-		d := l.status(0).Node.Drain
-		return d != nil && strings.HasPrefix(d.Step, "waiting for the service addresses")
-	})
+	step := func(name string) {
+		t.Helper()
+		l.routers[0].Await("the step of the drain: "+name, func() bool {
+			d := l.status(0).Node.Drain
+			return d != nil && d.Step == name
+		})
+	}
+	step("emptying the service addresses")
 	h := l.handset(0)
 	defer h.Close()
 	a, err := h.Post(t.Context(), pdu.SendReq("held", 1000), handsets.Fast)
-	if o, why := handsets.Judge("held", a, err); o != handsets.Accepted {
-		t.Errorf("a client of a service address that has not moved: %s %s", o, why)
+	if o, why := handsets.Judge("held", a, err); o != handsets.Accepted || !a.Close {
+		t.Errorf("a client of a service address that has not moved: %s %s, told to close: %v", o, why, a.Close)
 	}
+	yield := filepath.Join(l.routers[0].Dir, "data", "takeover", "yield")
+	if b, err := os.ReadFile(yield); err == nil && string(b) != "0\n" {
+		t.Errorf("keepalived was told %q while an upload was under way", b)
+	}
+	close(hold)
+	if why := <-uploaded; why != string(handsets.Accepted) {
+		t.Errorf("the upload under way: %s", why)
+	}
+	l.routers[0].Await("keepalived is told", func() bool {
+		b, err := os.ReadFile(yield)
+		return err == nil && string(b) == "1\n"
+	})
 }
