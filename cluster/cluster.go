@@ -65,6 +65,7 @@ type Cluster struct {
 	alone     chan struct{} // all others are gone
 
 	draining atomic.Bool
+	updating sync.Mutex // held while our metadata is given to memberlist; taken before no other lock of ours
 	leaving  atomic.Bool
 	over     atomic.Bool      // Run has ended
 	handOver atomic.Bool      // end without a farewell
@@ -334,14 +335,23 @@ func (c *Cluster) tell(ctx context.Context, m *memberlist.Memberlist) {
 		case <-ctx.Done():
 			return
 		case <-c.announce:
-			if c.leaving.Load() {
+			if !c.tellOnce(m) {
 				return // the farewell carries it
-			}
-			if err := m.UpdateNode(time.Second); err != nil {
-				c.log.Debug("tell the routers of a change here", "err", err) // it stands in the states that are compared
 			}
 		}
 	}
+}
+
+// tellOnce queues our metadata for the next rounds of gossip; false: the farewell does. memberlist takes one change at a time, and a word from
+// before the farewell must not come behind it.
+func (c *Cluster) tellOnce(m *memberlist.Memberlist) bool {
+	c.updating.Lock()
+	defer c.updating.Unlock()
+	if c.leaving.Load() {
+		return false
+	}
+	_ = m.UpdateNode(time.Millisecond) // its one error is that it has not been sent within this time: it is queued
+	return true
 }
 
 // mostQueued bounds the changes that wait to be passed on; comparisons of states bring what is dropped.
@@ -381,6 +391,8 @@ func (c *Cluster) farewell(m *memberlist.Memberlist) {
 	if c.handOver.Load() {
 		return
 	}
+	c.updating.Lock()
+	defer c.updating.Unlock()
 	c.leaving.Store(true)
 	half := c.opt.Config.LeaveTimeout / 2
 	if half <= 0 || len(c.Living()) == 0 {
