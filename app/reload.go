@@ -172,7 +172,7 @@ func needsRestart(doc *strict.Document, old, c *Config) strict.Mistakes {
 		{"log.format", old.Log.Format, c.Log.Format},
 	} {
 		if !reflect.DeepEqual(k.old, k.new) {
-			all = append(all, strict.Mistake{File: doc.File, Line: doc.Line(k.key), Key: k.key, Text: "can't change while running; restart to change it"})
+			all = append(all, strict.Mistake{File: doc.File, Line: doc.Line(k.key), Key: k.key, Text: "can't change while running; restart to change it, or mmsrouter upgrade"})
 		}
 	}
 	return all
