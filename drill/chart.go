@@ -12,7 +12,7 @@ import (
 // The measures of a chart, in SVG units.
 const (
 	chartWidth  = 960
-	chartLeft   = 96
+	chartLeft   = 112
 	chartRight  = 14
 	plotWidth   = chartWidth - chartLeft - chartRight
 	plotTop     = 22

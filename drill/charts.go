@@ -158,7 +158,10 @@ func (r *Result) answers() template.HTML {
 		}
 	}
 	slices.SortFunc(addresses, compareAddresses)
-	names := append([]string(nil), addresses...)
+	var names []string
+	for _, a := range addresses {
+		names = append(names, r.owner(a))
+	}
 	// one round of questions has one strip
 	for i := 0; i < len(r.Answers); {
 		k := i
@@ -200,9 +203,17 @@ func (r *Result) round(round []Answer, to time.Duration, addresses []string, str
 		case n < said:
 			s.class, s.text = "later", fmt.Sprintf("named by %d of %d servers", n, said)
 		}
-		strips[x] = append(strips[x], s)
+		strips[r.owner(x)] = append(strips[r.owner(x)], s)
 	}
 	if silent > 0 {
 		strips["no answer"] = append(strips["no answer"], strip{from, to, "bad", fmt.Sprintf("%d of %d servers silent", silent, len(round))})
 	}
+}
+
+// owner names the router that an address is of, or the address.
+func (r *Result) owner(address string) string {
+	if name := r.Entry.Routers[address]; name != "" {
+		return name
+	}
+	return address
 }

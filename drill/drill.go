@@ -36,13 +36,14 @@ type World interface {
 
 // Entry says how clients get in.
 type Entry struct {
-	Mark    string   // begins the transaction id of each message, and stands in each DNS query
-	Numbers []string // the messages go between these, in international form
-	Host    string   // of the MMS URL
-	Port    string   // of the MMS URL
-	Path    string   // of the MMS URL
-	DNS     []Server // who is asked for Host; none: Host is an address
-	Blind   bool     // what is broken befalls marked messages alone: detection has nothing to find, and is not judged
+	Mark    string            // begins the transaction id of each message, and stands in each DNS query
+	Numbers []string          // the messages go between these, in international form
+	Host    string            // of the MMS URL
+	Port    string            // of the MMS URL
+	Path    string            // of the MMS URL
+	DNS     []Server          // who is asked for Host; none: Host is an address
+	Routers map[string]string // whose an address is, for the report; may be empty
+	Blind   bool              // what is broken befalls marked messages alone: detection has nothing to find, and is not judged
 }
 
 // Server is a name server.

@@ -145,7 +145,7 @@ func TestLyingPeers(t *testing.T) {
 			s.store(id, "a")
 			s.store("drill-TEST.zzzzzzz", "a")
 			conf(w, id, mms.StatusOk)
-		}, "damaged", ""},
+		}, "damaged", "copies of what nobody sent"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -100,7 +100,11 @@ func (r *Result) judge() {
 		atMost("unanswered queries", len(silent), e.Silent, note)
 	}
 	atMost("lost", len(b.Lost), 0, some(b.Lost))
-	atMost("damaged", len(b.Damaged)+b.Foreign, 0, some(b.Damaged))
+	note := some(b.Damaged)
+	if b.Foreign > 0 {
+		note = strings.TrimSpace(fmt.Sprintf("%s %d copies of what nobody sent", note, b.Foreign))
+	}
+	atMost("damaged", len(b.Damaged)+b.Foreign, 0, note)
 	atMost("doubled", b.Copies, e.Doubled, b.Where())
 	if r.counted() {
 		add("doubled only where counted", float64(b.Copies) <= r.Retries, fmt.Sprintf("at most %.0f, the routers' ambiguous retries", r.Retries), fmt.Sprint(b.Copies), "")

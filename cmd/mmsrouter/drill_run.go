@@ -98,7 +98,7 @@ func (f *running) drill(ctx context.Context, c *cobra.Command, s drill.Scenario,
 // where finds the routers' admin APIs and the way that clients take in.
 func (f *running) where(ctx context.Context) ([]live.Console, drill.Entry, error) {
 	var consoles []live.Console
-	var e drill.Entry
+	e := drill.Entry{Routers: map[string]string{}}
 	for i, one := range strings.Split(f.admin, ",") {
 		flags := f.clientFlags
 		flags.admin = strings.TrimSpace(one)
@@ -111,6 +111,13 @@ func (f *running) where(ctx context.Context) ([]live.Console, drill.Entry, error
 			return nil, e, err
 		}
 		consoles = append(consoles, console{client})
+		for _, m := range st.Members {
+			for _, addrs := range m.Zones {
+				for _, a := range addrs {
+					e.Routers[a] = m.Name
+				}
+			}
+		}
 		if i == 0 {
 			if err := f.entry(&e, &st); err != nil {
 				return nil, e, err

@@ -154,8 +154,9 @@ func (l *Lab) Close() {
 
 // Entry implements drill.World.
 func (l *Lab) Entry() drill.Entry {
-	e := drill.Entry{Mark: l.mark, Numbers: numbers[:], Host: Zone, Port: strconv.Itoa(l.ports["mm1"]), Path: "/"}
-	for _, r := range l.routers {
+	e := drill.Entry{Mark: l.mark, Numbers: numbers[:], Host: Zone, Port: strconv.Itoa(l.ports["mm1"]), Path: "/", Routers: map[string]string{}}
+	for i, r := range l.routers {
+		e.Routers[l.net+strconv.Itoa(11+i)] = r.name
 		e.DNS = append(e.DNS, drill.Server{Router: r.name, Address: r.dns})
 	}
 	return e

@@ -159,6 +159,9 @@ func (l *Leases) Door() Door {
 
 var markForm = regexp.MustCompile(`^drill-[A-Z0-9]{10,32}$`)
 
+// IsMark says whether a text has the form of a mark.
+func IsMark(s string) bool { return markForm.MatchString(s) }
+
 // Begin gives a lease, without faults as yet. It is refused while one is held.
 func (l *Leases) Begin(r Request) (*Lease, error) {
 	c := l.conf.Load()
@@ -172,7 +175,7 @@ func (l *Leases) Begin(r Request) (*Lease, error) {
 	if r.Mark == "" {
 		r.Mark = "drill-" + rand.Text()[:16]
 	}
-	if !markForm.MatchString(r.Mark) {
+	if !IsMark(r.Mark) {
 		return nil, refuse(400, "mark: %.60q: want drill- and 10 to 32 capital letters and digits", r.Mark)
 	}
 	l.mu.Lock()

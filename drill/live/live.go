@@ -19,6 +19,7 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/drill"
 	"github.com/mmsrouter/mmsrouter/drill/lease"
+	"github.com/mmsrouter/mmsrouter/mms"
 )
 
 // Console is the operator's door of the router.
@@ -95,14 +96,22 @@ func New(ctx context.Context, o Options) (*Live, error) {
 	if len(numbers) == 0 {
 		return nil, errors.New("no drill may run there: drill.numbers names no test numbers, or routers have none in common")
 	}
+	for _, n := range numbers {
+		if n == "" || n[0] != '+' || mms.Number(n) != n {
+			return nil, fmt.Errorf("the router gives %.40q for a test number", n)
+		}
+	}
 	r := lease.Request{By: o.By, Scenario: s.Name, For: length.String(), RealTraffic: o.RealTraffic}
 	for _, c := range o.Consoles {
 		given, err := c.Begin(ctx, r)
 		if err != nil {
 			return nil, errors.Join(err, l.Close(context.WithoutCancel(ctx)))
 		}
-		r.Mark = given.Mark
 		l.leases = append(l.leases, given)
+		if !lease.IsMark(given.Mark) || r.Mark != "" && given.Mark != r.Mark || given.ID == "" {
+			return nil, errors.Join(fmt.Errorf("the router gives a lease that can't be used: mark %.60q", given.Mark), l.Close(context.WithoutCancel(ctx)))
+		}
+		r.Mark = given.Mark
 	}
 	l.entry = o.Entry
 	l.entry.Mark, l.entry.Numbers, l.entry.Blind = r.Mark, numbers, true
