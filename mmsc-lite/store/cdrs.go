@@ -19,7 +19,7 @@ func (s *Store) ClaimRecords(ctx context.Context, limit int, fresh bool) ([]Reco
 	err := s.later(ctx, func(tx *Tx) error {
 		out = out[:0]
 		if fresh {
-			if _, err := tx.exec(`UPDATE cdrs SET exporter = $1 WHERE id IN (SELECT id FROM cdrs WHERE exporter = '' AND open IS NOT NULL ORDER BY id LIMIT $2`+
+			if err := tx.queue(`UPDATE cdrs SET exporter = $1 WHERE id IN (SELECT id FROM cdrs WHERE exporter = '' AND open IS NOT NULL ORDER BY id LIMIT $2`+
 				tx.s.engine.skipLocked()+`)`, s.exporter(), limit); err != nil {
 				return fmt.Errorf("claim CDRs: %w", err)
 			}
@@ -42,7 +42,7 @@ func (s *Store) exporter() string { return "node " + s.opt.Node }
 func (s *Store) RecordsWritten(ctx context.Context, records []Record) error {
 	return s.later(ctx, func(tx *Tx) error {
 		for _, r := range records {
-			if _, err := tx.exec(`UPDATE cdrs SET open = NULL WHERE id = $1 AND exporter = $2`, r.ID, s.exporter()); err != nil {
+			if err := tx.queue(`UPDATE cdrs SET open = NULL WHERE id = $1 AND exporter = $2`, r.ID, s.exporter()); err != nil {
 				return fmt.Errorf("confirm CDR: %w", err)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/store/segment"
@@ -44,6 +45,9 @@ type Tx struct {
 	stmts map[string]*sql.Stmt
 	after []func()  // run once the transaction is durable
 	again time.Time // not before it is a server asked that was not there
+
+	waiting *pgx.Batch // statements for PostgreSQL that are not sent yet (pipeline.go)
+	queued  int        // octets of contents in them
 }
 
 // connectPause is how long a committer leaves a server alone that was not there.
@@ -217,6 +221,7 @@ func (tx *Tx) run(batch []*op) (answers []error, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	tx.ctx, tx.after = ctx, tx.after[:0]
+	tx.waiting, tx.queued = &pgx.Batch{}, 0
 	// A pool may hold connections to a server that has been restarted since: nothing has been sent on them, so
 	// the next one is tried.
 	for tries := 0; ; tries++ {
@@ -259,7 +264,8 @@ func (tx *Tx) doAll(batch []*op) (answers []error, err error) {
 		}
 		answers[i] = err
 	}
-	return answers, nil
+	_, err = tx.flush()
+	return answers, err
 }
 
 // start takes a connection, unless there is one, and begins the transaction.
@@ -321,6 +327,12 @@ func (tx *Tx) prepare(query string) (*sql.Stmt, error) {
 
 // exec runs a statement and gives the number of rows it changed.
 func (tx *Tx) exec(query string, args ...any) (int64, error) {
+	if tx.s.engine == postgres {
+		if err := tx.enqueue(query, args); err != nil {
+			return 0, err
+		}
+		return tx.flush()
+	}
 	st, err := tx.prepare(query)
 	if err != nil {
 		return 0, err
@@ -334,6 +346,9 @@ func (tx *Tx) exec(query string, args ...any) (int64, error) {
 
 // row reads one row; ErrNotFound if there is none.
 func (tx *Tx) row(query string, args []any, into ...any) error {
+	if _, err := tx.flush(); err != nil {
+		return err
+	}
 	st, err := tx.prepare(query)
 	if err != nil {
 		return err
@@ -347,6 +362,9 @@ func (tx *Tx) row(query string, args []any, into ...any) error {
 
 // rows reads all rows.
 func (tx *Tx) rows(query string, args []any, each func(scan func(...any) error) error) error {
+	if _, err := tx.flush(); err != nil {
+		return err
+	}
 	st, err := tx.prepare(query)
 	if err != nil {
 		return err

@@ -95,7 +95,7 @@ func (tx *Tx) insertContent(c *content, now time.Time) (ID, error) {
 	if c.extent != nil {
 		p = c.extent.Place
 	}
-	_, err := tx.exec(`INSERT INTO contents (id, size, digest, content_type, created_at, segment, start, sum) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+	err := tx.queue(`INSERT INTO contents (id, size, digest, content_type, created_at, segment, start, sum) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 		id, c.upload.Size()-c.from, c.digest[:], nonNil(c.kind), millis(now), p.Segment, p.Start, int64(p.Sum))
 	if err != nil {
 		return 0, fmt.Errorf("insert content: %w", err)
@@ -105,8 +105,12 @@ func (tx *Tx) insertContent(c *content, now time.Time) (ID, error) {
 	}
 	seq := 0
 	err = c.upload.each(c.from, func(piece []byte) error {
-		_, err := tx.exec(`INSERT INTO chunks (content_id, seq, data) VALUES ($1, $2, $3)`, id, seq, piece)
 		seq++
+		const insert = `INSERT INTO chunks (content_id, seq, data) VALUES ($1, $2, $3)`
+		if c.upload.file == nil {
+			return tx.queue(insert, id, seq-1, piece)
+		}
+		_, err := tx.exec(insert, id, seq-1, piece) // the next piece of a file takes its place
 		return err
 	})
 	if err != nil {

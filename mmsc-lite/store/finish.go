@@ -112,7 +112,7 @@ func (tx *Tx) finish(e *envelope, o Outcome, now time.Time) error {
 		}
 	}
 	// The last recipient to finish lets the message be purged.
-	_, err = tx.exec(`UPDATE messages SET open_recipients = open_recipients - 1,
+	err = tx.queue(`UPDATE messages SET open_recipients = open_recipients - 1,
 		purge_at = CASE WHEN open_recipients = 1 THEN CAST($1 AS BIGINT) ELSE purge_at END WHERE id = $2`,
 		at+tx.s.opt.Tuning.KeepContent.Milliseconds(), e.message)
 	if err != nil {
@@ -140,7 +140,7 @@ func (tx *Tx) cdr(e *envelope, o Outcome, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("write CDR: %w", err)
 	}
-	_, err = tx.exec(`INSERT INTO cdrs (recipient_id, message_id, record, exporter, open) VALUES ($1, $2, $3, '', 1)`, e.recipient, e.message, string(record))
+	err = tx.queue(`INSERT INTO cdrs (recipient_id, message_id, record, exporter, open) VALUES ($1, $2, $3, '', 1)`, e.recipient, e.message, string(record))
 	if err != nil {
 		return fmt.Errorf("insert CDR: %w", err)
 	}
@@ -150,7 +150,7 @@ func (tx *Tx) cdr(e *envelope, o Outcome, now time.Time) error {
 
 // event adds to the timeline of a message.
 func (tx *Tx) event(message, recipient ID, now time.Time, kind, detail string) error {
-	_, err := tx.exec(`INSERT INTO events (message_id, recipient_id, at, kind, detail) VALUES ($1, $2, $3, $4, $5)`,
+	err := tx.queue(`INSERT INTO events (message_id, recipient_id, at, kind, detail) VALUES ($1, $2, $3, $4, $5)`,
 		message, recipient, millis(now), kind, clip(detail))
 	if err != nil {
 		return fmt.Errorf("insert event: %w", err)

@@ -97,7 +97,7 @@ func (s *Store) Hold(ctx context.Context, h *Holdable) (ref Ref, duplicate bool,
 		if err != nil {
 			return err
 		}
-		_, err = tx.exec(`INSERT INTO held (id, secret, content_id, sender, transaction_id, pdu, request, created_at, expires_at, state, due_at, lease, attempts,
+		err = tx.queue(`INSERT INTO held (id, secret, content_id, sender, transaction_id, pdu, request, created_at, expires_at, state, due_at, lease, attempts,
 			target, upstream_id, status, final_at, last_error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '', 0, '', '', 0, NULL, '')`,
 			ref.ID, ref.Secret[:], content, h.Subscriber, h.TransactionID, h.PDU, h.Request, millis(now), millis(h.ExpiresAt), Holding, millis(now))
 		if err != nil {
@@ -238,7 +238,7 @@ func (s *Store) CountHeld(ctx context.Context) (int, error) {
 func (s *Store) HeldDueNow(ctx context.Context) error {
 	return s.do(ctx, 0, nil, func(tx *Tx) error {
 		now := millis(time.Now())
-		if _, err := tx.exec(`UPDATE held SET due_at = $1 WHERE due_at > $1 AND lease = ''`, now); err != nil {
+		if err := tx.queue(`UPDATE held SET due_at = $1 WHERE due_at > $1 AND lease = ''`, now); err != nil {
 			return fmt.Errorf("make held PDUs due: %w", err)
 		}
 		tx.after = append(tx.after, s.Wake.Held.set)

@@ -88,7 +88,7 @@ func (s *Store) PutBox(ctx context.Context, b *Boxing) (Ref, error) {
 				return ErrNotFound
 			}
 		}
-		_, err := tx.exec(`INSERT INTO mbox (id, owner, token, message_id, content_id, mm_state, flags, head, size, stored_at)
+		err := tx.queue(`INSERT INTO mbox (id, owner, token, message_id, content_id, mm_state, flags, head, size, stored_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 			ref.ID, b.Owner, ref.Secret[:], message, content, int(b.MMState), string(flags), nonNil(b.Head), size, millis(now))
 		return err
@@ -152,7 +152,7 @@ func (s *Store) LookupBox(ctx context.Context, ref Ref) (*Boxed, error) {
 func (s *Store) ChangeBox(ctx context.Context, id ID, mmState byte, flags []string) error {
 	return s.do(ctx, 0, nil, func(tx *Tx) error {
 		if mmState != 0 {
-			if _, err := tx.exec(`UPDATE mbox SET mm_state = $1 WHERE id = $2`, int(mmState), id); err != nil {
+			if err := tx.queue(`UPDATE mbox SET mm_state = $1 WHERE id = $2`, int(mmState), id); err != nil {
 				return err
 			}
 		}
@@ -163,7 +163,7 @@ func (s *Store) ChangeBox(ctx context.Context, id ID, mmState byte, flags []stri
 		if err != nil {
 			return err
 		}
-		_, err = tx.exec(`UPDATE mbox SET flags = $1 WHERE id = $2`, string(text), id)
+		err = tx.queue(`UPDATE mbox SET flags = $1 WHERE id = $2`, string(text), id)
 		return err
 	})
 }

@@ -192,7 +192,7 @@ func (tx *Tx) insertMessage(m *Message, c *content, now time.Time, out *Submitte
 		return fmt.Errorf("write marks: %w", err)
 	}
 	id := out.Message.ID
-	_, err = tx.exec(`INSERT INTO messages (id, secret, content_id, origin, created_at, sender, hidden, transaction_id, version, class, priority,
+	err = tx.queue(`INSERT INTO messages (id, secret, content_id, origin, created_at, sender, hidden, transaction_id, version, class, priority,
 		subject, deliver_at, expires_at, delivery_report, read_report, size, head, parent_id, open_recipients, purge_at, marks)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, NULL, $21)`,
 		id, out.Message.Secret[:], content, m.Origin, millis(now), m.Sender, bit(m.Hidden), m.TransactionID, m.Version, m.Class, m.Priority,
@@ -202,7 +202,7 @@ func (tx *Tx) insertMessage(m *Message, c *content, now time.Time, out *Submitte
 	}
 	for _, r := range m.Recipients {
 		ref := Ref{ID: tx.s.ids.next(now), Secret: newSecret()}
-		_, err := tx.exec(`INSERT INTO recipients (id, message_id, kind, address, state, token, expires_at, due_at, lease, attempts, report_allowed,
+		err := tx.queue(`INSERT INTO recipients (id, message_id, kind, address, state, token, expires_at, due_at, lease, attempts, report_allowed,
 			read_status, fetched_at, final_at, last_error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, '', 0, 1, 0, 0, NULL, '')`,
 			ref.ID, id, r.Kind, r.Address, Queued, ref.Secret[:], millis(m.ExpiresAt), due(r.Due))
 		if err != nil {

@@ -58,7 +58,7 @@ func (tx *Tx) report(e *envelope, kind ReportKind, status int, detail string, no
 	if kind == CancelRequest {
 		address = e.address
 	}
-	_, err := tx.exec(`INSERT INTO reports (id, recipient_id, message_id, kind, address, about, status, detail, at, expires_at, due_at, lease, attempts, done_at, last_error)
+	err := tx.queue(`INSERT INTO reports (id, recipient_id, message_id, kind, address, about, status, detail, at, expires_at, due_at, lease, attempts, done_at, last_error)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '', 0, NULL, '') ON CONFLICT (recipient_id, kind) DO NOTHING`,
 		tx.s.ids.next(now), e.recipient, e.message, kind, address, e.address, status, clip(detail), millis(now), millis(now.Add(reportLife)), millis(now))
 	if err != nil {

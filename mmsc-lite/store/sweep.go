@@ -63,7 +63,7 @@ func (tx *Tx) purgeMessages(now time.Time) (int64, error) {
 }
 
 func (tx *Tx) purgeContentOf(message, content ID, now time.Time) error {
-	if _, err := tx.exec(`UPDATE messages SET content_id = 0, purge_at = $1 WHERE id = $2`,
+	if err := tx.queue(`UPDATE messages SET content_id = 0, purge_at = $1 WHERE id = $2`,
 		millis(now.Add(tx.s.opt.Tuning.KeepMessages)), message); err != nil {
 		return fmt.Errorf("purge content: %w", err)
 	}
@@ -83,7 +83,7 @@ func (tx *Tx) dropContent(content ID) error {
 	if users > 0 {
 		return nil
 	}
-	if _, err := tx.exec(`DELETE FROM chunks WHERE content_id = $1`, int64(content)); err != nil {
+	if err := tx.queue(`DELETE FROM chunks WHERE content_id = $1`, int64(content)); err != nil {
 		return fmt.Errorf("purge content: %w", err)
 	}
 	var number int64
@@ -104,12 +104,12 @@ func (tx *Tx) purgeMessage(id ID, now time.Time) error {
 		return err
 	}
 	if open > 0 {
-		_, err := tx.exec(`UPDATE messages SET purge_at = $1 WHERE id = $2`, millis(now.Add(time.Hour)), id)
+		err := tx.queue(`UPDATE messages SET purge_at = $1 WHERE id = $2`, millis(now.Add(time.Hour)), id)
 		return err
 	}
 	for _, query := range []string{`DELETE FROM events WHERE message_id = $1`, `DELETE FROM cdrs WHERE message_id = $1`,
 		`DELETE FROM reports WHERE message_id = $1`, `DELETE FROM recipients WHERE message_id = $1`, `DELETE FROM messages WHERE id = $1`} {
-		if _, err := tx.exec(query, int64(id)); err != nil {
+		if err := tx.queue(query, int64(id)); err != nil {
 			return fmt.Errorf("purge message: %w", err)
 		}
 	}

@@ -159,7 +159,7 @@ func (s *Store) moveSome(ctx context.Context, found []moved) (err error) {
 				continue
 			}
 			// It may have been purged meanwhile: then the copy is rubbish.
-			if _, err := tx.exec(`UPDATE contents SET segment = $1, start = $2 WHERE id = $3 AND segment = $4 AND start = $5`,
+			if err := tx.queue(`UPDATE contents SET segment = $1, start = $2 WHERE id = $3 AND segment = $4 AND start = $5`,
 				m.to.Segment, m.to.Start, int64(m.id), m.at.Segment, m.at.Start); err != nil {
 				return fmt.Errorf("move content: %w", err)
 			}

@@ -119,7 +119,7 @@ func (s *Store) Defer(ctx context.Context, id ID, next time.Time, allowed bool) 
 		case e.state == Fetched:
 			return nil // it has the message already: this answer was overtaken
 		}
-		if _, err := tx.exec(`UPDATE recipients SET state = $1, due_at = $2, lease = '', attempts = 0, report_allowed = $3 WHERE id = $4`,
+		if err := tx.queue(`UPDATE recipients SET state = $1, due_at = $2, lease = '', attempts = 0, report_allowed = $3 WHERE id = $4`,
 			Deferred, min(millis(next), e.expires), bit(allowed), id); err != nil {
 			return fmt.Errorf("defer: %w", err)
 		}
@@ -140,7 +140,7 @@ func (s *Store) Fetched(ctx context.Context, id ID, retrieved time.Time) error {
 		if e.state.Final() || e.state == Fetched {
 			return tx.event(e.message, id, now, "fetched again", "")
 		}
-		if _, err := tx.exec(`UPDATE recipients SET state = $1, fetched_at = $2, due_at = $3, lease = '' WHERE id = $4`,
+		if err := tx.queue(`UPDATE recipients SET state = $1, fetched_at = $2, due_at = $3, lease = '' WHERE id = $4`,
 			Fetched, millis(now), millis(retrieved), id); err != nil {
 			return fmt.Errorf("note retrieval: %w", err)
 		}
