@@ -125,7 +125,7 @@ func DefaultConfig() Config {
 			Connect: 2 * time.Second, Write: 10 * time.Second, Answer: 20 * time.Second, Client: 30 * time.Second,
 			Linger: 5 * time.Second, Queue: 5 * time.Second},
 		Limits: LimitConfig{Header: 16 << 10, Fields: 100, Connections: 20000, PerClient: 200, InFlight: 1000, Queue: 1000, Idle: 128},
-		Replay: ReplayConfig{Message: 1 << 20, Total: 48 << 20},
+		Replay: ReplayConfig{Message: 1 << 20, Total: 40 << 20},
 		Fence:  FenceConfig{Window: 15 * time.Minute, Entries: 100000},
 		Owners: OwnerConfig{Keep: 72 * time.Hour, Entries: 200000},
 		AccessLog: AccessLogConfig{

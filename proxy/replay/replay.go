@@ -141,9 +141,11 @@ func (b *Body) Adopt(buf []byte, from, end int) error {
 
 // Space gives room for the next octets, at least one: read into it, then Commit. It may allocate, or move
 // to a file.
+//
+// Once there is a file, Space is Small: an upload that is waited for should hold no more.
 func (b *Body) Space() ([]byte, error) {
 	if b.file != nil {
-		return b.scrap[:cap(b.scrap)], nil
+		return b.scratch(Small), nil
 	}
 	b.trim()
 	if n := len(b.chunks); n > 0 {
@@ -158,12 +160,27 @@ func (b *Body) Space() ([]byte, error) {
 			return nil, fmt.Errorf("keep upload: %w", err)
 		}
 		b.file, b.tail = f, b.size
-		b.scrap = b.s.Get()[:0]
 		b.s.spilled.Add(1)
-		return b.scrap[:cap(b.scrap)], nil
+		return b.scratch(Small), nil
 	}
 	b.open = len(b.chunks)
 	return b.grow(), nil
+}
+
+// scratch gives the scratch chunk in that size. What another one held is in the file.
+func (b *Body) scratch(size int) []byte {
+	if cap(b.scrap) != size {
+		b.forget()
+		if b.scrap != nil {
+			b.s.Put(b.scrap[:cap(b.scrap)])
+		}
+		if size == Small {
+			b.scrap = b.s.GetSmall()[:0]
+		} else {
+			b.scrap = b.s.Get()[:0]
+		}
+	}
+	return b.scrap[:size]
 }
 
 // fits says whether another chunk behind the first held octets may be in memory.
@@ -181,11 +198,14 @@ func (b *Body) grow() []byte {
 const pieces = 16
 
 // Room is Space in several pieces, so that one call of the system fills them: for want octets, as far as memory and
-// the list allow. Read into them in order, then Commit; what stayed empty goes back.
+// the list allow. Read into them in order, then Commit; what stayed empty goes back. Once there is a file it is one piece.
 func (b *Body) Room(dst [][]byte, want int64) ([][]byte, error) {
 	p, err := b.Space()
 	if err != nil {
 		return dst, err
+	}
+	if b.file != nil && want > Small {
+		p = b.scratch(Large)
 	}
 	dst = append(dst, p)
 	if b.file != nil {

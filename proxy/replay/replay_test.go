@@ -281,6 +281,38 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+// TestRoomOfFile looks at what an upload holds once it is in a file: a Small buffer while it is waited for.
+func TestRoomOfFile(t *testing.T) {
+	s := store(t, replay.Large, 8<<20)
+	var b replay.Body
+	b.Init(s, 1<<30, true)
+	want := bytes.Repeat([]byte("0123456789abcdef"), replay.Large/16)
+	write(t, &b, want)
+	for i, step := range []struct {
+		room int64
+		size int
+	}{{1, replay.Small}, {replay.Small + 1, replay.Large}, {1 << 20, replay.Large}, {1, replay.Small}, {replay.Small, replay.Small}, {1 << 20, replay.Large}} {
+		room, err := b.Room(nil, step.room)
+		if err != nil || len(room) != 1 || len(room[0]) != step.size || s.Used() != int64(replay.Large+step.size) {
+			t.Fatalf("step %d: %d pieces, %d octets in use, %v", i, len(room), s.Used(), err)
+		}
+		n := copy(room[0], fmt.Sprintf("what came in step %d", i))
+		want = append(want, room[0][:n]...)
+		if err := b.Commit(n); err != nil {
+			t.Fatal(err)
+		}
+		check(t, &b, want, len(want)-n)
+		check(t, &b, want, 0)
+	}
+	if s.Spilled() != 1 || b.Digest() != xxh3.Hash(want) {
+		t.Fatalf("%d files, digest %x", s.Spilled(), b.Digest())
+	}
+	b.Free()
+	if s.Used() != 0 {
+		t.Fatalf("%d octets are still in use", s.Used())
+	}
+}
+
 func TestAdopt(t *testing.T) {
 	s := store(t, 1<<20, 1<<30)
 	buf := s.Get()
