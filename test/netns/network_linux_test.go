@@ -66,7 +66,7 @@ func newNetwork(t *testing.T) *network {
 	}
 	t.Cleanup(func() { n.remove(n.hub) })
 	// keepalived runs scripts only where nobody but root may write, from the root on: that rules /tmp out.
-	dir, err := os.MkdirTemp("/run", mark)
+	dir, err := os.MkdirTemp("/run", fmt.Sprintf("%s%d-*", mark, os.Getpid()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,13 +122,22 @@ func pidsIn(ns string) (all []int) {
 
 // removeLeftovers removes namespaces and folders of runs that were killed.
 func removeLeftovers() {
-	list, _ := filepath.Glob("/run/netns/" + mark + "*")
+	dead := func(file string) bool {
+		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(file), mark), "-")
+		p, err := strconv.Atoi(pid)
+		return err == nil && errors.Is(syscall.Kill(p, 0), syscall.ESRCH) // else it lives: another run's
+	}
+	folders, _ := filepath.Glob("/run/" + mark + "*") // the pattern is good
+	for _, f := range folders {
+		if dead(f) {
+			_ = os.RemoveAll(f) // the next run tries again
+		}
+	}
+	list, _ := filepath.Glob("/run/netns/" + mark + "*") // likewise
 	for _, f := range list {
 		name := filepath.Base(f)
-		pid, _, _ := strings.Cut(strings.TrimPrefix(name, mark), "-")
-		p, err := strconv.Atoi(pid)
-		if err != nil || syscall.Kill(p, 0) == nil {
-			continue // it lives: another run's
+		if !dead(f) {
+			continue
 		}
 		for _, child := range pidsIn(name) {
 			_ = syscall.Kill(child, syscall.SIGKILL) // it may just have ended
