@@ -2,6 +2,7 @@ package services_test
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -50,6 +51,21 @@ func TestTwoNodes(t *testing.T) {
 	if r := a.users.reply(t, alice, "7000", turn); r.text != "5/xxxx/t5" {
 		t.Errorf("turn 5: %q", r.text)
 	}
+	// The one asks, and the provider's late answer comes in at the other.
+	slow := provider.Start(t, provider.Options{Do: func(provider.Ask) provider.Answer { return provider.Answer{Status: http.StatusAccepted} }})
+	b.enter(fmt.Sprintf(`{name: slow, match: {codes: ["7100"]}, provider: {url: "%s", format: xml}}`, slow.URL))
+	a.Await("service at the first node", func() bool {
+		_, list := a.Get("/api/v1/services")
+		return strings.Contains(string(list), "slow")
+	})
+	a.users.at.Store(a.MM1)
+	a.users.say(t, alice, "7100", "think")
+	if n := b.post(slow.Await(1, "for a turn", provider.Turn).ReplyURL, provider.Reply{Text: "thought"}.XML()); n != http.StatusAccepted {
+		t.Errorf("late answer at the other node: %d", n)
+	}
+	if r := a.users.reply(t, alice, "7100", 1); r.text != "thought" {
+		t.Errorf("late answer: %q", r.text)
+	}
 	a.Stop()
 	take(b)
 	first := p.Asks()[0].Session
@@ -58,7 +74,7 @@ func TestTwoNodes(t *testing.T) {
 			t.Errorf("turn %d is of another session", k.Turn)
 		}
 	}
-	if n := a.users.count(alice); n != turn || p.Repeats() != 0 {
+	if n := a.users.countFrom(alice, "7000"); n != turn || p.Repeats() != 0 {
 		t.Errorf("%d replies to %d turns; %d keys repeated", n, turn, p.Repeats())
 	}
 }

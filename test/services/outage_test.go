@@ -2,6 +2,7 @@ package services_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,6 +97,59 @@ func TestProviderFailsThenAnswers(t *testing.T) {
 		// A short time-out may be over before the well answer, too, where the machine is busy.
 		if p := providers[i]; len(p.Asks()) < 3 || p.Repeats() != len(p.Asks())-1 || i > 2 && len(p.Asks()) != 3 {
 			t.Errorf("%d: asked %d times, %d with the same key", i, len(p.Asks()), p.Repeats())
+		}
+	}
+}
+
+// TestSlowProvider: one provider does not answer while users write to it again and again; the users of another service get their answers
+// as ever, and at last the slow one's too; a user's turns reach the provider in their order.
+func TestSlowProvider(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	gate := make(chan struct{})
+	slow := provider.Start(t, provider.Options{Do: func(a provider.Ask) provider.Answer {
+		<-gate
+		return provider.Reply{Text: fmt.Sprintf("%d %s", a.Turn, a.Text())}.JSON()
+	}})
+	fast := provider.Start(t, provider.Options{Do: echo("json")})
+	w.enter(fmt.Sprintf(`{name: slow, match: {codes: ["7000"]}, provider: {url: "%s", concurrency: 2, timeout: 5m}}`, slow.URL),
+		fmt.Sprintf(`{name: fast, match: {codes: ["7001"]}, provider: {url: "%s"}}`, fast.URL))
+	users := []string{alice, bob, carol}
+	for i := range 4 {
+		for _, u := range users {
+			w.users.say(t, u, "7000", fmt.Sprint("m", i+1))
+		}
+	}
+	slow.Await(2, "for a turn", provider.Turn)
+	for i := range 4 {
+		for _, u := range users {
+			w.users.say(t, u, "7001", fmt.Sprint("n", i+1))
+			if r := w.users.reply(t, u, "7001", i+1); r.text != fmt.Sprint("re n", i+1) {
+				t.Errorf("%s: %q", u, r.text)
+			}
+		}
+	}
+	if n := len(slow.Asks()); n != 2 {
+		t.Errorf("the slow provider was asked %d times at once, want 2", n)
+	}
+	close(gate)
+	for _, u := range users {
+		var got []string
+		for i := range 4 {
+			got = append(got, w.users.reply(t, u, "7000", i+1).text)
+		}
+		slices.Sort(got) // the handset fetches several at the same time
+		if want := []string{"1 m1", "2 m2", "3 m3", "4 m4"}; !slices.Equal(got, want) {
+			t.Errorf("%s: %q", u, got)
+		}
+		turns := 0
+		for _, a := range slow.Asks() {
+			if a.Sender != u {
+				continue
+			}
+			if turns++; a.Turn != turns {
+				t.Errorf("%s: the provider was asked for turn %d, want %d", u, a.Turn, turns)
+			}
 		}
 	}
 }
