@@ -11,6 +11,7 @@ package drill
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,6 +42,7 @@ type Entry struct {
 	Host    string            // of the MMS URL
 	Port    string            // of the MMS URL
 	Path    string            // of the MMS URL
+	TLS     *tls.Config       // nil: the MMS URL is http
 	DNS     []Server          // who is asked for Host; none: Host is an address
 	Routers map[string]string // whose an address is, for the report; may be empty
 	Blind   bool              // what is broken befalls marked messages alone: detection has nothing to find, and is not judged

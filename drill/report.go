@@ -66,6 +66,9 @@ func (r *Result) markdown(b *strings.Builder) {
 func (r *Result) traffic() string {
 	b, t := &r.Balance, &r.Scenario.Traffic
 	text := fmt.Sprintf("%d messages in %d tries from %d clients, %d of which never ask DNS again: %d accepted, %d given up.", b.Messages, b.Tries, t.Clients, t.Sticky, b.Accepted, b.Failed)
+	if r.Entry.Blind {
+		text += " The MMSCs' part of the account is what the routers remember; detection was told nothing, and is not judged."
+	}
 	if b.Stray > 0 {
 		text += fmt.Sprintf(" %d of those given up are stored all the same.", b.Stray)
 	}

@@ -56,10 +56,19 @@ func (r *resolver) lookup(ctx context.Context) ([]string, error) {
 	return nil, fmt.Errorf("look %s up: %w", r.entry.Host, err)
 }
 
-// ask asks one server.
-func (r *resolver) ask(ctx context.Context, server string) ([]string, time.Duration, error) {
+// ask asks one server for the IPv4 addresses, or, if there are none, for the IPv6 ones.
+func (r *resolver) ask(ctx context.Context, server string) (addrs []string, ttl time.Duration, err error) {
+	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
+		if addrs, ttl, err = r.query(ctx, server, qtype); err != nil || len(addrs) > 0 {
+			return addrs, ttl, err
+		}
+	}
+	return nil, 0, nil
+}
+
+func (r *resolver) query(ctx context.Context, server string, qtype uint16) ([]string, time.Duration, error) {
 	m := new(dns.Msg)
-	m.SetQuestion(dns.Fqdn(r.entry.Host), dns.TypeA)
+	m.SetQuestion(dns.Fqdn(r.entry.Host), qtype)
 	m.SetEdns0(1232, false)
 	o := m.IsEdns0()
 	o.Option = append(o.Option, &dns.EDNS0_LOCAL{Code: markOption, Data: []byte(r.entry.Mark)})
@@ -74,10 +83,15 @@ func (r *resolver) ask(ctx context.Context, server string) ([]string, time.Durat
 	var addrs []string
 	ttl := time.Hour
 	for _, rr := range a.Answer {
-		if x, ok := rr.(*dns.A); ok {
+		switch x := rr.(type) {
+		case *dns.A:
 			addrs = append(addrs, x.A.String())
-			ttl = min(ttl, time.Duration(x.Hdr.Ttl)*time.Second)
+		case *dns.AAAA:
+			addrs = append(addrs, x.AAAA.String())
+		default:
+			continue
 		}
+		ttl = min(ttl, time.Duration(rr.Header().Ttl)*time.Second)
 	}
 	return addrs, ttl, nil
 }

@@ -3,11 +3,14 @@ package drill_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -165,6 +168,40 @@ func TestLyingPeers(t *testing.T) {
 				t.Errorf("%s: %+v; want %q", tt.breaks, p, tt.note)
 			}
 		})
+	}
+}
+
+// An MMS URL may be https.
+func TestTLS(t *testing.T) {
+	s := &stage{t: t}
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		var h mms.Head
+		if err == nil && h.Peek(b, true) == mms.Complete {
+			s.store(string(h.TransactionID), "a")
+			conf(w, string(h.TransactionID), mms.StatusOk)
+		}
+	}))
+	defer srv.Close()
+	host, port, err := net.SplitHostPort(srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+	for _, trusted := range []bool{true, false} {
+		s.entry = drill.Entry{Mark: "drill-TEST", Numbers: []string{"+46701740601"}, Host: host, Port: port, Path: "/", TLS: &tls.Config{}}
+		if trusted {
+			s.entry.TLS.RootCAs = roots
+		}
+		r, err := drill.Run(t.Context(), drill.Options{Scenario: quick(), World: s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if accepted := r.Balance.Accepted == r.Balance.Messages; accepted != trusted || r.Balance.Messages == 0 {
+			t.Errorf("trusted %v: %+v", trusted, r.Balance)
+		}
+		s.copies = nil
 	}
 }
 

@@ -27,7 +27,7 @@ func (r *run) client(ctx context.Context, number int) {
 	t := &r.s.Traffic
 	sticky := number < t.Sticky
 	g := &gateway{r: r, number: number, sticky: sticky}
-	g.http = &http.Transport{DialContext: g.dial, DisableCompression: true, MaxIdleConns: 2}
+	g.http = &http.Transport{DialContext: g.dial, TLSClientConfig: r.entry.TLS, DisableCompression: true, MaxIdleConns: 2}
 	defer g.http.CloseIdleConnections()
 	gap := time.Duration(float64(t.Clients) / t.Rate * float64(time.Second))
 	next := r.began.Add(gap * time.Duration(number) / time.Duration(t.Clients)) // they do not march in step
@@ -148,7 +148,11 @@ func (g *gateway) post(ctx context.Context, transaction string, pdu []byte) Try 
 	if slow := g.r.s.Traffic.Slow; slow > 0 {
 		body = &trickle{ctx: ctx, b: pdu, piece: len(pdu)/10 + 1, gap: slow / 10}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+net.JoinHostPort(e.Host, e.Port)+e.Path, body)
+	scheme := "http://"
+	if e.TLS != nil {
+		scheme = "https://"
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, scheme+net.JoinHostPort(e.Host, e.Port)+e.Path, body)
 	if err != nil {
 		return ended(Broken, err.Error())
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"net"
 	"net/url"
 	"os"
@@ -23,6 +25,7 @@ type running struct {
 	reports
 	real bool
 	url  string
+	ca   string
 	dns  []string
 	as   map[string]string
 	rate float64
@@ -74,6 +77,7 @@ In a cluster, --admin names the admin address of every router, with commas betwe
 	fl := c.Flags()
 	fl.BoolVar(&f.real, "real-traffic", false, "let faults befall everybody's messages; only refuse, drain and withdraw are taken then")
 	fl.StringVar(&f.url, "url", "", "MMS URL to post to; default: the router's own zone and MM1 port")
+	fl.StringVar(&f.ca, "ca", "", "PEM file of the authorities to trust instead of the system's, for an https MMS URL")
 	fl.StringSliceVar(&f.dns, "dns", nil, `DNS servers, such as 192.0.2.10:53; default: the routers' own`)
 	fl.StringToStringVar(&f.as, "as", nil, "which MMSC is the scenario's, such as mmsc-1=north; default: in the order of status")
 	fl.Float64Var(&f.rate, "rate", 0, "messages a second, instead of the scenario's")
@@ -154,13 +158,20 @@ func (f *running) entry(e *drill.Entry, st *admin.Status) error {
 		at = "http://" + net.JoinHostPort(st.Zones[0].Name, port) + "/"
 	}
 	u, err := url.Parse(at)
-	if err != nil || u.Scheme != "http" || u.Hostname() == "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		return wrongUsage("drill run: --url %q: want an MMS URL such as http://mms.example.net/", at)
 	}
-	e.Host, e.Port, e.Path = u.Hostname(), u.Port(), u.RequestURI()
-	if e.Port == "" {
-		e.Port = "80"
+	if e.TLS, err = (&sending{ca: f.ca, url: at}).trust(u.Scheme); err != nil {
+		return err
 	}
+	standard := "80"
+	if u.Scheme == "https" {
+		standard = "443"
+		if e.TLS == nil {
+			e.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+	}
+	e.Host, e.Port, e.Path = u.Hostname(), cmp.Or(u.Port(), standard), u.RequestURI()
 	return nil
 }
 

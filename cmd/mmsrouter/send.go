@@ -145,15 +145,15 @@ func (s *sending) trust(scheme string) (*tls.Config, error) {
 		return nil, nil
 	}
 	if scheme != "https" {
-		return nil, wrongUsage("send: --ca is for an https MMS URL; --url is %s", s.url)
+		return nil, wrongUsage("--ca is for an https MMS URL; the MMS URL is %s", s.url)
 	}
 	b, err := os.ReadFile(s.ca)
 	if err != nil {
-		return nil, wrongUsage("send: --ca: %v", err)
+		return nil, wrongUsage("--ca: %v", err)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(b) {
-		return nil, wrongUsage("send: --ca: no certificate stands in %s", s.ca)
+		return nil, wrongUsage("--ca: no certificate stands in %s", s.ca)
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}, nil
 }
