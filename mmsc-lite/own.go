@@ -76,7 +76,7 @@ func (m *MMSC) Submit(ctx context.Context, s Submission) (messageID string, err 
 	msg, err := m.compose(ctx, up, s.Who)
 	var done store.Submitted
 	if err == nil && len(msg.Marks.Codes) > 0 {
-		err = m.checkServices(ctx, up, msg)
+		_, err = m.checkServices(ctx, up, msg)
 	}
 	if err == nil {
 		done, err = m.store.Submit(ctx, msg)

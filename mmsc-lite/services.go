@@ -2,6 +2,7 @@ package mmsc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,72 +67,85 @@ func (r *request) mark(f field) bool {
 	return true
 }
 
-// sendToServices stores a message some of whose recipients are services, and hands it over to them.
-func (m *MMSC) sendToServices(ctx context.Context, r *http.Request, u *upload, msg *store.Message) (store.Submitted, error) {
+// sendToServices stores a message some of whose recipients are services, and hands it over to them. Once its sender is answered,
+// after notes that it was.
+func (m *MMSC) sendToServices(ctx context.Context, r *http.Request, u *upload, msg *store.Message) (done store.Submitted, after func(), err error) {
 	msg.Marks.UserAgent, msg.Marks.Profile = device(r.Header)
 	for i := range msg.Recipients {
 		if rcpt := &msg.Recipients[i]; msg.Marks.Takes(rcpt.Address) && !rcpt.Due.After(time.Now()) {
 			rcpt.Due = time.Now().Add(handOverLater)
 		}
 	}
+	asked, err := m.checkServices(ctx, u, msg)
 	var no *refusal
-	if err := m.checkServices(ctx, u, msg); errors.As(err, &no) {
+	if errors.As(err, &no) {
 		// What had been accepted before stays accepted: the session that took it may be over by now.
-		ref, there, err := m.store.Earlier(ctx, msg)
-		if err != nil {
-			return store.Submitted{}, err
+		ref, there, bad := m.store.Earlier(ctx, msg)
+		if bad == nil && there {
+			return store.Submitted{Message: ref, Duplicate: true}, nil, nil
 		}
-		if there {
-			return store.Submitted{Message: ref, Duplicate: true}, nil
-		}
-		return store.Submitted{}, no
-	} else if err != nil {
-		return store.Submitted{}, err
+		err = cmp.Or(bad, err)
 	}
-	done, err := m.store.Submit(ctx, msg)
-	if err != nil || done.Duplicate {
-		return done, err
+	if err != nil {
+		return store.Submitted{}, nil, err
 	}
+	done, err = m.store.Submit(ctx, msg)
+	if err != nil || done.Duplicate || msg.DeliverAt.After(time.Now()) {
+		return done, nil, err
+	}
+	outcomes := map[store.ID]store.Outcome{}
 	within, cancel := context.WithTimeout(ctx, handOverTime)
 	defer cancel()
 	for i, rcpt := range msg.Recipients {
-		if !msg.Marks.Takes(rcpt.Address) || msg.DeliverAt.After(time.Now()) {
+		s := asked[rcpt.Address]
+		if s == nil {
 			continue
 		}
-		if err := m.handOver(within, done.Recipients[i]); err != nil {
-			m.log.Info("message not handed over to its service yet", "message", m.messageID(done.Message), "to", rcpt.Address, "err", err)
+		s.MessageID = m.messageID(done.Message)
+		outcome, err := m.handOver(within, s, done.Recipients[i], nil)
+		if err != nil {
+			m.log.Info("message not handed over to its service yet", "message", s.MessageID, "to", rcpt.Address, "err", err)
+			continue
 		}
+		outcomes[done.Recipients[i].ID] = outcome
 	}
-	return done, nil
+	return done, func() {
+		for id, outcome := range outcomes {
+			if err := final(m.store.Finish(ctx, id, outcome)); err != nil {
+				m.log.Debug("a hand-over is not noted; it is done again, as one", "message", m.messageID(done.Message), "err", err)
+			}
+		}
+	}, nil
 }
 
-func (m *MMSC) handOver(ctx context.Context, recipient store.Ref) error {
-	outcome, err := m.toService(ctx, recipient)
-	if err != nil {
-		return err
-	}
-	return final(m.store.Finish(ctx, recipient.ID, outcome))
-}
-
-// checkServices asks the services among a message's recipients whether they would take it; nil, a *refusal, or an error that
-// may pass.
-func (m *MMSC) checkServices(ctx context.Context, u *upload, msg *store.Message) error {
+// checkServices asks the services among a message's recipients whether they would take it, and gives what each would, by its
+// address; or a *refusal, or an error that may pass.
+func (m *MMSC) checkServices(ctx context.Context, u *upload, msg *store.Message) (map[string]*dispatcher.Submission, error) {
 	pdu := make([]byte, u.Size())
 	if _, err := u.ReadAt(pdu, 0); err != nil && !errors.Is(err, io.EOF) {
-		return &store.Unavailable{Err: fmt.Errorf("read an upload: %w", err)}
+		return nil, &store.Unavailable{Err: fmt.Errorf("read an upload: %w", err)}
 	}
+	read, err := dispatcher.Read(pdu)
+	if err != nil {
+		return nil, refused(mms.FormatCorrupt, "%v", err)
+	}
+	read.From, read.Received = msg.Sender, time.Now()
+	markSubmission(read, &msg.Marks)
+	for _, r := range msg.Recipients {
+		if r.Kind != store.Bcc && !msg.Marks.Takes(r.Address) {
+			read.Others = append(read.Others, r.Address)
+		}
+	}
+	asked := make(map[string]*dispatcher.Submission, len(msg.Marks.Codes))
 	for _, code := range msg.Marks.Codes {
-		s, err := dispatcher.Read(pdu)
-		if err != nil {
-			return refused(mms.FormatCorrupt, "%v", err)
+		s := *read
+		s.Code = code
+		if err := m.services.Check(ctx, &s); err != nil {
+			return nil, refusalOf(err)
 		}
-		s.From, s.Code, s.Received = msg.Sender, code, time.Now()
-		markSubmission(s, &msg.Marks)
-		if err := m.services.Check(ctx, s); err != nil {
-			return refusalOf(err)
-		}
+		asked[code] = &s
 	}
-	return nil
+	return asked, nil
 }
 
 // refusalOf tells a service's no, which is for good, from what may pass.
@@ -170,21 +184,26 @@ func (m *MMSC) toService(ctx context.Context, recipient store.Ref) (store.Outcom
 		return store.Outcome{}, err
 	}
 	s, err := m.stored(ctx, f)
-	var no *refusal
+	return m.handOver(ctx, s, recipient, err)
+}
+
+// handOver gives a message to its service, unless it could not be read, and says how that ends.
+func (m *MMSC) handOver(ctx context.Context, s *dispatcher.Submission, recipient store.Ref, err error) (store.Outcome, error) {
 	if err == nil {
 		if err = m.services.Accept(ctx, s); err == nil {
 			return store.Outcome{State: store.Retrieved, Detail: "taken by services"}, nil
 		}
 		err = refusalOf(err)
 	}
+	var no *refusal
 	if !errors.As(err, &no) {
 		return store.Outcome{}, err
 	}
 	// It was asked before the message was accepted; between then and now something has changed. Its sender is told, unless that
 	// is a service.
-	if f.Marks.Service == "" && f.Class != "auto" && f.Sender != "" {
-		text := fmt.Sprintf("Your message to %s was not taken: %s.", f.Address, no.text)
-		if _, err := m.submitOwn(ctx, own{to: f.Sender, subject: "Message not taken", class: "auto", contentType: []byte{0xA3}, body: textBody(text),
+	if !s.Reply && s.Class != "auto" && s.From != "" {
+		text := fmt.Sprintf("Your message to %s was not taken: %s.", s.Code, no.text)
+		if _, err := m.submitOwn(ctx, own{to: s.From, subject: "Message not taken", class: "auto", contentType: []byte{0xA3}, body: textBody(text),
 			key: "not taken " + recipient.String()}); err != nil {
 			return store.Outcome{}, err
 		}
@@ -204,7 +223,7 @@ func (m *MMSC) stored(ctx context.Context, f *store.Fetchable) (*dispatcher.Subm
 	}
 	s, err := dispatcher.Read(b.Bytes())
 	if err != nil {
-		return nil, refused(mms.FormatCorrupt, "%v", err)
+		s, err = &dispatcher.Submission{Class: f.Class}, refused(mms.FormatCorrupt, "%v", err)
 	}
 	s.MessageID, s.From, s.Code, s.Received = m.messageID(f.Message), f.Sender, f.Address, f.CreatedAt
 	markSubmission(s, &f.Marks)
@@ -219,7 +238,7 @@ func (m *MMSC) stored(ctx context.Context, f *store.Fetchable) (*dispatcher.Subm
 			}
 		}
 	})
-	return s, nil
+	return s, err
 }
 
 // markSubmission says what only the envelope knows: what a handset writes into a message does not count.

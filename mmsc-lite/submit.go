@@ -30,8 +30,9 @@ func (m *MMSC) send(w http.ResponseWriter, r *http.Request, u *upload) {
 	ctx := context.WithoutCancel(r.Context())
 	msg, err := m.compose(ctx, u, who)
 	var done store.Submitted
+	var after func() // what the client need not wait for
 	if err == nil && len(msg.Marks.Codes) > 0 {
-		done, err = m.sendToServices(ctx, r, u, msg)
+		done, after, err = m.sendToServices(ctx, r, u, msg)
 	} else if err == nil {
 		done, err = m.store.Submit(ctx, msg)
 	}
@@ -48,6 +49,10 @@ func (m *MMSC) send(w http.ResponseWriter, r *http.Request, u *upload) {
 	conf := mms.SendConf{TransactionID: u.head.TransactionID, Version: u.head.Version, Status: mms.StatusOk, MessageID: m.messageID(done.Message)}
 	m.keepSent(ctx, u, who, done, &conf)
 	m.answer(w, conf.Append(nil))
+	if after != nil {
+		_ = http.NewResponseController(w).Flush() // a recorder in a test has no buffer; a client that is gone can't be told anything
+		after()
+	}
 }
 
 // fail answers a request that a step refused or the store could not serve.
