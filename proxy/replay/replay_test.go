@@ -273,6 +273,13 @@ func TestRoom(t *testing.T) {
 				t.Fatalf("%d octets came: %d octets in use, %v", len(want), s.Used(), err)
 			}
 			check(t, &b, want, 0)
+			// no octet of an upload is copied on its way: what is written on is where the system put it
+			slices, _ := b.Slices(nil, 0)
+			for i, p := range slices {
+				if &p[0] != &room[i][0] {
+					t.Fatalf("piece %d was copied", i)
+				}
+			}
 			b.Free()
 			if s.Used() != 0 {
 				t.Fatalf("%d octets are still in use", s.Used())
@@ -324,6 +331,9 @@ func TestAdopt(t *testing.T) {
 	}
 	if string(b.First()) != "body" || b.Size() != 4 {
 		t.Fatalf("%q, %d octets", b.First(), b.Size())
+	}
+	if slices, _ := b.Slices(nil, 0); len(slices) != 1 || &slices[0][0] != &buf[5] || &b.First()[0] != &buf[5] {
+		t.Fatal("what stood behind the head was copied")
 	}
 	space, err := b.Space()
 	if err != nil || len(space) != replay.Large-9 || &space[0] != &buf[9] {
