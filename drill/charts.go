@@ -23,27 +23,22 @@ func (r *Result) latency() template.HTML {
 				chartLeft, at, chartWidth-chartRight, at, chartLeft-6, at+4, d)
 		}
 	}
-	// what went wrong lies on top
-	for _, class := range []string{"fine", "again", "failed"} {
-		n, every := 0, 1
-		if class == "fine" {
-			every = 1 + len(r.Sent)/maxPoints
+	kinds := map[string][]*Message{}
+	for i := range r.Sent {
+		m := &r.Sent[i]
+		kind := "fine"
+		if !m.Accepted() {
+			kind = "failed"
+		} else if len(m.Tries) > 1 {
+			kind = "again"
 		}
-		for i := range r.Sent {
-			m := &r.Sent[i]
-			kind := "fine"
-			if !m.Accepted() {
-				kind = "failed"
-			} else if len(m.Tries) > 1 {
-				kind = "again"
-			}
-			if kind != class {
-				continue
-			}
-			if n++; n%every != 0 {
-				continue
-			}
-			fmt.Fprintf(c, `<circle class="%s" cx="%.1f" cy="%.1f" r="%s"/>`, kind, c.x(m.Begun()), y(m.Took()), map[bool]string{true: "1.8", false: "3"}[kind == "fine"])
+		kinds[kind] = append(kinds[kind], m)
+	}
+	for _, kind := range []string{"fine", "again", "failed"} { // what went wrong lies on top
+		all := kinds[kind]
+		every := 1 + len(all)/maxPoints
+		for i := 0; i < len(all); i += every {
+			fmt.Fprintf(c, `<circle class="%s" cx="%.1f" cy="%.1f" r="%s"/>`, kind, c.x(all[i].Begun()), y(all[i].Took()), map[bool]string{true: "1.8", false: "3"}[kind == "fine"])
 		}
 	}
 	return c.end()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -201,6 +203,46 @@ func TestDrillRunIsRefused(t *testing.T) {
 	}
 	if code, out, errOut := cli("drill", "run", "--admin", s.admin(), cut); code != exitFailed || !strings.Contains(errOut, "drill other of ann runs until") {
 		t.Errorf("a second drill: exit %d: %s%s", code, out, errOut)
+	}
+}
+
+// A drill whose process is killed leaves nothing broken for longer than its lease.
+func TestKilledDrillsLeaseEndsByItself(t *testing.T) {
+	s := startSite(t, `drill: {numbers: ["+46701740601", "+46701740602"], max: 2s}`)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "drill", "run", "--admin", s.admin(), short(t, "cut", "do: cut, after: 1000B"))
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var held *lease.Lease
+	until(t, "faults", func() bool {
+		d, err := s.console(t).Lend(t.Context())
+		held = d.Lease
+		return err == nil && held != nil && len(held.Faults) > 0
+	})
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed, and says so
+	befallen := s.post(t, held.Mark+".x1", "+46701740601", "+46701740602")
+	if len(befallen) < 2 && befallen[0].MMSC == "north" {
+		t.Errorf("nothing is broken while the lease lasts: %+v", befallen)
+	}
+	until(t, "end of the lease", func() bool {
+		d, err := s.console(t).Lend(t.Context())
+		return err == nil && d.Lease == nil
+	})
+	if late := time.Since(held.Until); late > 2*time.Second {
+		t.Errorf("it ended %s after its time", late)
+	}
+	for i := range 4 {
+		if at := s.post(t, fmt.Sprintf("%s.y%d", held.Mark, i), "+46701740601", "+46701740602"); len(at) != 1 {
+			t.Errorf("it is broken still: %+v", at)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -97,6 +98,23 @@ func TestDrillLab(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Two labs on one machine never meet.
+func TestTwoLabsAtOnce(t *testing.T) {
+	if os.Getenv("MMSROUTER_LONG") == "" || runtime.GOOS != "linux" {
+		t.Skip("MMSROUTER_LONG is not set, or this is not Linux: two labs are not run at once")
+	}
+	t.Setenv(asProgram, "1")
+	var wg sync.WaitGroup
+	for _, name := range []string{"drain", "withdraw-router"} {
+		wg.Go(func() {
+			if code, out, errOut := cli("drill", "lab", name); code != exitFine {
+				t.Errorf("%s: exit %d:\n%s%s", name, code, out, errOut)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // A drill that passes whatever is set tells nothing: settings that break a promise make the matching drill fail.

@@ -12,7 +12,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -49,7 +48,6 @@ type Options struct {
 	Dir      string                         // for configurations, data and logs; it is not removed
 	Program  func(args ...string) *exec.Cmd // this program with these arguments
 	Console  func(admin string) Console     // of the router whose admin API is there (host:port)
-	Log      *slog.Logger
 }
 
 // Lab is a running one.
@@ -70,9 +68,6 @@ type Lab struct {
 func New(ctx context.Context, o Options) (*Lab, error) {
 	if runtime.GOOS != "linux" {
 		return nil, errors.New("drill lab: runs on Linux, where 127.0.0.0/8 is there without set-up")
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
 	}
 	l := &Lab{o: o, mark: "drill-" + rand.Text()[:10], holds: map[string]string{}}
 	err := l.claim()
