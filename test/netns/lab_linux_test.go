@@ -378,14 +378,19 @@ func (l *lab) watch() {
 				return
 			case <-tick.C:
 			}
-			for n := range l.routers {
-				a, among := service(n+1), 0
-				for _, name := range l.holders(a) {
-					if !l.isOutside(name) {
-						among++
-					}
+			among := map[string]int{}
+			for _, r := range l.routers {
+				held, err := r.holds("eth0")
+				if err != nil || l.isOutside(r.name) {
+					continue
 				}
-				if among < 2 {
+				for _, a := range held {
+					among[a]++
+				}
+			}
+			for n := range l.routers {
+				a := service(n + 1)
+				if among[a] < 2 {
 					delete(since, a)
 				} else if since[a].IsZero() {
 					since[a] = time.Now()
