@@ -107,6 +107,7 @@ func (a *App) mindAddresses(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+		a.lookForDoubled()
 		if a.draining.Load() {
 			w.stop()
 			continue
@@ -114,6 +115,20 @@ func (a *App) mindAddresses(ctx context.Context) error {
 		w.standIn(ctx)
 		w.home(ctx)
 	}
+}
+
+// lookForDoubled compares what the living routers say that they hold.
+func (a *App) lookForDoubled() {
+	holds := map[string][]string{}
+	for _, r := range a.view.Routers() {
+		switch {
+		case r.Self:
+			holds[r.Name] = a.holders.Held()
+		case r.State.Living():
+			holds[r.Name] = r.Holds
+		}
+	}
+	a.holders.Look(holds)
 }
 
 func (w *minded) stop() {

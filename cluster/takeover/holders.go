@@ -55,6 +55,8 @@ type Holders struct {
 	o       HoldersOptions
 	changes *prometheus.CounterVec
 
+	doubled doubled
+
 	mu    sync.Mutex
 	state map[string]*Holding
 }
@@ -73,7 +75,7 @@ func NewHolders(o HoldersOptions) (*Holders, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	h := &Holders{o: o, state: map[string]*Holding{}, changes: prometheus.NewCounterVec(prometheus.CounterOpts{
+	h := &Holders{o: o, state: map[string]*Holding{}, doubled: doubled{since: map[string]time.Time{}, told: map[string]bool{}}, changes: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "mmsrouter_takeover_changes_total", Help: "Changes that keepalived told, by whose addresses and what became of them here."},
 		[]string{"router", "state"})}
 	for _, r := range o.Config.Routers {
@@ -218,10 +220,11 @@ type held struct{ h *Holders }
 
 var descHeld = prometheus.NewDesc("mmsrouter_takeover_held", "Service addresses of a router that this machine has now.", []string{"router"}, nil)
 
-func (c held) Describe(ch chan<- *prometheus.Desc) { ch <- descHeld }
+func (c held) Describe(ch chan<- *prometheus.Desc) { ch <- descHeld; ch <- descDoubled }
 
 func (c held) Collect(ch chan<- prometheus.Metric) {
 	for _, r := range c.h.List() {
 		ch <- prometheus.MustNewConstMetric(descHeld, prometheus.GaugeValue, float64(len(r.Here)), r.Router)
 	}
+	ch <- prometheus.MustNewConstMetric(descDoubled, prometheus.GaugeValue, float64(len(c.h.Doubled())))
 }

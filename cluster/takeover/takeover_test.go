@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -303,6 +304,43 @@ func TestHolders(t *testing.T) {
 		h.ServeHTTP(w, httptest.NewRequest(c.method, "/api/v1/takeover", strings.NewReader(c.body)))
 		if w.Code != c.want {
 			t.Errorf("%s %.40s: %d, want %d", c.method, c.body, w.Code, c.want)
+		}
+	}
+}
+
+// An address on two machines is told of when it has been there for longer than a move takes, and again when it is over.
+func TestDoubled(t *testing.T) {
+	now := time.Unix(1000, 0)
+	var log strings.Builder
+	h, err := takeover.NewHolders(takeover.HoldersOptions{Config: config(), Now: func() time.Time { return now }, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := map[string][]string{"r1": {"192.0.2.1", "2001:db8::1"}, "r2": {"192.0.2.2", "192.0.2.1"}, "r3": nil}
+	one := map[string][]string{"r1": {"192.0.2.1"}, "r2": {"192.0.2.2"}}
+	for _, c := range []struct {
+		name  string
+		after time.Duration
+		holds map[string][]string
+		want  []string
+		logs  int
+	}{
+		{"moving", 0, both, nil, 0},
+		{"still moving", 4 * time.Second, both, nil, 0},
+		{"moved", time.Second / 2, one, nil, 0},
+		{"moving again", time.Second, both, nil, 0},
+		{"stuck", 5 * time.Second, both, []string{"192.0.2.1"}, 1},
+		{"still stuck", time.Minute, both, []string{"192.0.2.1"}, 1},
+		{"over", time.Second, one, nil, 2},
+		{"nobody", time.Second, nil, nil, 2},
+	} {
+		now = now.Add(c.after)
+		h.Look(c.holds)
+		if got := h.Doubled(); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+		if n := strings.Count(log.String(), "\n"); n != c.logs {
+			t.Errorf("%s: %d lines of log, want %d", c.name, n, c.logs)
 		}
 	}
 }

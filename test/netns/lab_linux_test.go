@@ -1,6 +1,7 @@
 package netns_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -160,6 +162,10 @@ func (l *lab) router(m *machine, n int) *router {
 	l.t.Helper()
 	here := filepath.Join(l.net.dir, "here")
 	r := &router{machine: m, lab: l, n: n, file: filepath.Join(here, "mmsrouter.yaml")}
+	mm1 := `"192.0.2.101:80", "192.0.2.102:80", "192.0.2.103:80"`
+	if n == 3 {
+		mm1 = `"0.0.0.0:80"` // the other way to be there when an address comes
+	}
 	text := fmt.Sprintf(`node: {name: r%d, data: %s/data}
 dns:
   listen: ["192.0.2.101:53", "192.0.2.102:53", "192.0.2.103:53"]
@@ -167,7 +173,7 @@ dns:
   short_ttl: 1s
   zones: [{name: %s, ttl: 2s, addresses: ["%s"]}]
 mm1:
-  listen: ["192.0.2.101:80", "192.0.2.102:80", "192.0.2.103:80"]
+  listen: [%s]
   freebind: true
   identity: {trusted: ["192.0.2.200/32"]}
   gateways: ["192.0.2.200/32"]
@@ -192,7 +198,7 @@ takeover:
     - {name: r3, peer: 192.0.2.13, addresses: ["192.0.2.103/24"]}
 drain: {max: 30s}
 log: {level: info, format: json}
-`, n, here, zone, service(n), here, fixed(n), here)
+`, n, here, zone, service(n), mm1, here, fixed(n), here)
 	if err := os.WriteFile(filepath.Join(m.own, "mmsrouter.yaml"), []byte(text), 0o600); err != nil {
 		l.t.Fatal(err)
 	}
@@ -419,6 +425,45 @@ func (r *router) restart() {
 		r.lab.t.Fatalf("%s has not ended", r.name)
 	}
 	r.start()
+}
+
+// unguard kills keepalived with its child: the machine's kernel keeps the addresses that it has.
+func (r *router) unguard() {
+	r.lab.t.Helper()
+	b, err := os.ReadFile(filepath.Join(r.own, "vrrp.pid"))
+	pid, perr := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || perr != nil || !slices.Contains(pidsIn(r.ns), pid) {
+		r.lab.t.Fatalf("keepalived's child on %s: %v, %v", r.name, err, perr)
+	}
+	for _, p := range []int{r.keep.cmd.Process.Pid, pid} { // stopped first: the child must not see its parent's end
+		_ = syscall.Kill(p, syscall.SIGSTOP)
+	}
+	for _, p := range []int{pid, r.keep.cmd.Process.Pid} {
+		_ = syscall.Kill(p, syscall.SIGKILL)
+	}
+	<-r.keep.done
+}
+
+// metric gives a metric's value without labels.
+func (r *router) metric(name string) (v float64) {
+	req, err := http.NewRequest(http.MethodGet, "http://127.0.0.1:8090/metrics", nil)
+	if err != nil {
+		r.lab.t.Fatal(err)
+	}
+	res, err := r.api.HTTP.Do(req)
+	if err != nil {
+		return -1
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		if s, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			if v, err := strconv.ParseFloat(s, 64); err == nil {
+				return v
+			}
+		}
+	}
+	return -1
 }
 
 // freeze stops the program; thaw lets it go on.

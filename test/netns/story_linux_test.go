@@ -1,6 +1,7 @@
 package netns_test
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"syscall"
@@ -153,6 +154,36 @@ func TestBlind(t *testing.T) {
 	l.awaitHolder(service(1), r1, soon)
 	x.works(service(1), at)
 	x.only("sees again", at, service(1))
+	l.settled()
+	x.end()
+}
+
+// keepalived itself is killed on a router: its kernel keeps the address, the next router takes it too. The routers see that and say it;
+// clients go on, since the new holder tells the network again and again. With keepalived back there is one holder.
+func TestKeepalivedKilled(t *testing.T) {
+	long(t)
+	l, x := scene(t)
+	r1, r2, r3 := l.routers[0], l.routers[1], l.routers[2]
+	at := time.Now()
+	l.apart(r1, true) // two holders are the story
+	r1.unguard()
+	l.awaitHolder(service(1), r2, soon)
+	await(t, soon, "r3 tells of the address that is on two machines", func() (bool, string) {
+		v := r3.metric("mmsrouter_takeover_doubled")
+		return v == 1, fmt.Sprint(v)
+	})
+	x.works(service(1), at)
+	x.only("killed", at, service(1))
+	at = time.Now()
+	r1.keepalived()
+	await(t, soon, "it is on one machine again", func() (bool, string) {
+		v, held := r3.metric("mmsrouter_takeover_doubled"), l.holders(service(1))
+		return v == 0 && len(held) == 1, fmt.Sprint(v, held)
+	})
+	l.apart(r1, false)
+	l.awaitHolder(service(1), r1, soon)
+	x.works(service(1), at)
+	x.only("came home", at, service(1))
 	l.settled()
 	x.end()
 }
