@@ -218,3 +218,29 @@ func TestDuplicateLeavesNoOctets(t *testing.T) {
 		t.Errorf("%d octets for one content", n)
 	}
 }
+
+// TestOctetsWritten counts what stands on the disk behind submissions of 300 KB: each content once, from the next block on, and little else.
+// It is the guard of what the store costs; the time it takes is measured by the bench.
+func TestOctetsWritten(t *testing.T) {
+	dir := pgtest.TempDir(t)
+	s := openAt(t, dir, store.Tuning{}, nil)
+	running(t, s)
+	const n, size, block = 40, 300_000, 4096
+	for range n {
+		_, err := s.Submit(t.Context(), message(t, s, nil, body(size), "+46700000002"))
+		must(t, err)
+	}
+	if got, most := octetsIn(t, dir), int64(n*(size+block)); got < n*size || got > most {
+		t.Errorf("%d octets in segments for %d contents of %d", got, n, size)
+	}
+	rows := int64(0)
+	for _, name := range []string{"mmsc.db", "mmsc.db-wal"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		must(t, err)
+		rows += info.Size()
+	}
+	// The log alone has grown by some pages for each commit; the contents would be 12 MB.
+	if rows > n*100_000 {
+		t.Errorf("%d octets in the database and its log for %d messages", rows, n)
+	}
+}
