@@ -19,7 +19,7 @@ func messagesCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(messagesList(), messagesShow(),
+	c.AddCommand(messagesList(), messagesShow(), messagesVerify(),
 		messagesChange("requeue", "Let the delivery of a message begin again for its open recipients", (*admin.Client).RequeueMessage),
 		messagesChange("cancel", "End the delivery of a message to its open recipients", (*admin.Client).CancelMessage))
 	return c

@@ -143,6 +143,7 @@ func (s *Store) writeContent(ctx context.Context, w io.Writer, content ID, size 
 			last = p.Segment
 			continue
 		}
+		s.met.faults.Inc()
 		s.log.Error("a content can't be read", "content", int64(content), "err", err)
 		return s.readError(ctx, "read content", err)
 	}

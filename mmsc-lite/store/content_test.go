@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -151,11 +152,11 @@ func TestDamagedContent(t *testing.T) {
 	dir := pgtest.TempDir(t)
 	s := openAt(t, dir, small, nil)
 	stop := running(t, s)
-	var all []store.Ref
+	var all, messages []store.Ref
 	for range 5 { // two segments
 		got, err := s.Submit(t.Context(), message(t, s, nil, body(30_000), "+46700000002"))
 		must(t, err)
-		all = append(all, got.Recipients[0])
+		all, messages = append(all, got.Recipients[0]), append(messages, got.Message)
 	}
 	stop()
 	names := segments(t, dir)
@@ -170,6 +171,14 @@ func TestDamagedContent(t *testing.T) {
 		t.Errorf("log: %q", text)
 	}
 	running(t, s)
+	var faults []store.Ref
+	v, err := store.Verify(t.Context(), dir, func(f store.Fault) { faults = append(faults, f.Messages...) })
+	if err != nil || v != (store.Verified{Contents: 5, InFiles: 5, Octets: 150_000, Faults: 3}) {
+		t.Errorf("verified: %+v, %v", v, err)
+	}
+	if !slices.Equal(faults, []store.Ref{messages[0], messages[3], messages[4]}) {
+		t.Errorf("faults in %v", faults)
+	}
 	for i, want := range []bool{false, true, true, false, false} {
 		f, err := s.Lookup(t.Context(), all[i])
 		must(t, err)

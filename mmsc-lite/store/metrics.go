@@ -10,6 +10,7 @@ type metrics struct {
 	batch    prometheus.Histogram
 	seconds  prometheus.Histogram
 	failures *prometheus.CounterVec
+	faults   prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, s *Store) (*metrics, error) {
@@ -20,6 +21,8 @@ func newMetrics(reg prometheus.Registerer, s *Store) (*metrics, error) {
 			Help: "Time of a transaction, its sync included.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mmsrouter_mmsc_store_failures_total",
 			Help: "Writes that the database did not do, by cause: full (no space left) or other."}, []string{"cause"}),
+		faults: prometheus.NewCounter(prometheus.CounterOpts{Name: "mmsrouter_mmsc_content_faults_total",
+			Help: "Contents that were asked for and could not be read from their file: damaged or missing."}),
 	}
 	m.failures.WithLabelValues("full")
 	m.failures.WithLabelValues("other")
@@ -28,7 +31,7 @@ func newMetrics(reg prometheus.Registerer, s *Store) (*metrics, error) {
 	}
 	memory := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mmsrouter_mmsc_upload_memory_bytes",
 		Help: "Memory that uploads hold; beyond the limit they go to a file."}, func() float64 { return float64(s.memory.used.Load()) })
-	for _, c := range []prometheus.Collector{m.batch, m.seconds, m.failures, memory} {
+	for _, c := range []prometheus.Collector{m.batch, m.seconds, m.failures, m.faults, memory} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

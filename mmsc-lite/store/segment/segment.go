@@ -79,6 +79,9 @@ func Open(dir string, limit, after int64) (*Log, error) {
 	return l, nil
 }
 
+// View gives the segments of a folder for reading only, whoever writes there.
+func View(dir string) *Log { return &Log{dir: dir, closed: true} }
+
 // suffix ends the names of segments.
 const suffix = ".seg"
 
