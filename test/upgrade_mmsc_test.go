@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -64,23 +65,43 @@ func (p *observed) of(kinds ...handset.Kind) (out []handset.Event) {
 	return out
 }
 
-// TestUpgradeOfTheEmbeddedMMSC: three upgrades while phones send to each other through the embedded MMSC, notified by SMPP. Each message
-// that was accepted arrives, once and whole; one SMPP session at a time.
+// TestUpgradeOfTheEmbeddedMMSC: three upgrades while phones send to each other through the embedded MMSC, notified by SMPP, or by the
+// router's own push proxy gateway. Each message that was accepted arrives, once and whole; one SMPP session at a time.
 func TestUpgradeOfTheEmbeddedMMSC(t *testing.T) {
+	const session = `{smscs: [{address: %q, system_id: r1, password: pw}], wide_reference: true, reconnect: 20ms}`
+	for _, c := range []struct {
+		name, carrier, ppg string
+	}{
+		{"by SMPP", "{name: c, type: smpp, smpp: " + session + "}", ""},
+		{"by its push proxy gateway", "{name: c, type: pap, pap: {url: \"http://PPG/\"}}", "ppg: {listen: \"PPG\", smpp: " + session + "}\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text := func(s, smsc, gateway string) string {
+				if strings.Contains(s, "%q") {
+					s = fmt.Sprintf(s, smsc)
+				}
+				return strings.ReplaceAll(s, "PPG", gateway)
+			}
+			gateway := ownAddresses(t, 1)[0]
+			upgradeMMSC(t, func(smsc string) string { return text(c.carrier, smsc, gateway) }, func(smsc string) string { return text(c.ppg, smsc, gateway) })
+		})
+	}
+}
+
+func upgradeMMSC(t *testing.T, carrier, more func(smsc string) string) {
 	const alice, bob, carol = "+46701740605", "+46701740606", "+46700000001" // carol: whom test/pdu writes to
 	r := replaceable(t, "")
 	bobs := phone(t, bob, "http://"+r.mm1+"/", func(o *handset.Options) {
 		o.SMPP, o.Numbers, o.UDP = "127.0.0.1:0", append(o.Numbers, carol), []string{"", ""}
 	})
-	r.change("mmscs:\n", fmt.Sprintf(`mmsc:
+	r.change("mmscs:\n", fmt.Sprintf(`%smmsc:
   enabled: true
   url: http://%s
   delivery: {retry_first: 50ms, retry_max: 200ms, renotify: [1h], jitter: 0}
 push:
-  carriers:
-    - {name: sms, type: smpp, smpp: {smscs: [{address: %q, system_id: r1, password: pw}], wide_reference: true, reconnect: 20ms}}
-  routes: [{prefix: "", carriers: [sms]}]
-`, r.mm1, bobs.SMPPAddr()))
+  carriers: [%s]
+  routes: [{prefix: "", carriers: [c]}]
+`, more(bobs.SMPPAddr().String()), r.mm1, carrier(bobs.SMPPAddr().String())))
 	r.change("  access_log:", "  identity: {headers: [X-MSISDN], trusted: [\"127.0.0.0/8\"]}\n  access_log:")
 	r.start()
 	alices := phone(t, alice, "http://"+r.mm1+"/", func(o *handset.Options) { o.SMPP = "" })
