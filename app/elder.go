@@ -92,6 +92,9 @@ type Elder struct {
 // elderTime bounds each question to the elder at the start.
 const elderTime = 30 * time.Second
 
+// ErrElderGone is Inherit's when the elder ended before it had given its sockets: this process can bind them itself.
+var ErrElderGone = errors.New("the process before ended while it was being replaced")
+
 // Inherit takes the elder's sockets over, if this process was started by one; nil: it was not.
 func Inherit(p Process, version string) (*Elder, error) {
 	if p == nil || !p.HasParent() {
@@ -125,6 +128,9 @@ func Inherit(p Process, version string) (*Elder, error) {
 	}()
 	if err := e.greet(version); err != nil {
 		e.Close()
+		if errors.Is(err, handover.ErrGone) {
+			err = ErrElderGone
+		}
 		return nil, err
 	}
 	return e, nil

@@ -359,8 +359,16 @@ func TestUpgradeTellsTheServiceManager(t *testing.T) {
 	}
 	r.start()
 	next("READY=1")
-	for range 2 {
-		old, now := r.upgrade()
+	for _, how := range []string{"command", "signal"} {
+		old, now := r.pid(), 0
+		if how == "command" {
+			_, now = r.upgrade()
+		} else {
+			if err := syscall.Kill(old, syscall.SIGUSR2); err != nil {
+				t.Fatal(err)
+			}
+			r.await("another process", func() bool { now = r.pid(); return now > 0 && now != old })
+		}
 		next(fmt.Sprintf("MAINPID=%d", now))
 		next("READY=1")
 		r.await("end of the old process", func() bool { return !lives(old) })
@@ -445,9 +453,31 @@ func TestKilledDuringUpgrade(t *testing.T) {
 		submit(t, h, "start", 3000)
 		r.install(r.good)
 	})
+	t.Run("the old one while the new one starts", func(t *testing.T) {
+		began := filepath.Join(t.TempDir(), "began")
+		r.installScript("touch " + began + "; sleep 1; exec " + r.good + " \"$@\"")
+		old := r.pid()
+		asked := make(chan error, 1)
+		go func() { asked <- exec.Command(r.good, "upgrade", "--admin", r.admin).Run() }()
+		r.await("start of the new process", func() bool {
+			_, err := os.Stat(began)
+			return err == nil
+		})
+		if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		<-asked // nobody was left to answer
+		r.await("a process that serves", func() bool { return r.pid() != old })
+		h := handsets.New(handsets.Options{Addr: r.mm1, Timeout: 20 * time.Second})
+		defer h.Close()
+		submit(t, h, "afresh", 3000)
+		r.install(r.good)
+	})
 	t.Run("the old one behind the switch", func(t *testing.T) {
 		old, now := r.upgrade()
 		_ = syscall.Kill(old, syscall.SIGKILL) // it may have ended
+		h := handsets.New(handsets.Options{Addr: r.mm1, Timeout: 20 * time.Second})
+		defer h.Close()
 		submit(t, h, "switched", 3000)
 		if !lives(now) {
 			t.Error("the new process went with it")

@@ -52,7 +52,7 @@ func serve(ctx context.Context, file, pidFile string, out, errOut io.Writer) err
 	case err != nil:
 		elder.Refuse(err)
 		return usageError{err}
-	case process != nil && elderErr != nil:
+	case process != nil && elderErr != nil && !errors.Is(elderErr, app.ErrElderGone):
 		return elderErr
 	}
 	limit := app.TuneMemory()
@@ -62,8 +62,11 @@ func serve(ctx context.Context, file, pidFile string, out, errOut io.Writer) err
 		return err
 	}
 	a.Log().Debug("memory", "limit", limit)
-	if elderErr != nil {
+	switch {
+	case process == nil:
 		a.Log().Warn("this process can't be upgraded in place", "err", elderErr)
+	case elderErr != nil:
+		a.Log().Warn("upgrade: starting afresh", "err", elderErr)
 	}
 	for _, w := range cfg.Warnings() {
 		if file != "" { // the embedded default is meant to be as it is
