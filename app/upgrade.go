@@ -121,13 +121,14 @@ func (a *App) bear() (*heir, error) {
 		return nil, errors.Join(fmt.Errorf("pass the socket on: %w", err), link.Close())
 	}
 	a.links.Go(func() { _ = link.Run(context.Background()) }) // it ends with the new process, or by Close
-	if err = a.process.Upgrade(); err == nil {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if h.said.PID == 0 {
-			err = errors.New("the new process has not said who it is")
-		}
-		return h, err
+	err = a.process.Upgrade()
+	h.mu.Lock()
+	if err == nil && h.said.PID == 0 {
+		h.reason, err = "the new process has not said who it is", errors.New("no hello")
+	}
+	h.mu.Unlock()
+	if err == nil {
+		return h, nil
 	}
 	a.mm1.Shared().Pair(nil, false)
 	_ = link.Close() // there is nothing to lose on it
