@@ -196,8 +196,8 @@ func (p *Provider) Refused() int {
 	return p.refused
 }
 
-// Await waits for the n-th request that fits; of a repeated key only the first counts. It gives up with the test's context
-// or after half a minute.
+// Await waits for the n-th request that fits; of a repeated key only the first counts. It gives up
+// after half a minute.
 func (p *Provider) Await(n int, what string, fits func(Ask) bool) Ask {
 	p.t.Helper()
 	end := time.NewTimer(30 * time.Second)
