@@ -19,6 +19,7 @@ func FuzzMM1(f *testing.F) {
 		nil, []byte("<html>"),
 		sendReq("T", []byte{0}, 0x97, bob, 0x82, carol, 0x81, "x@example.net", 0x96, []byte{9, 0xEA}, "Gr\xc3\xbc\xc3\x9fe", 0x88, []byte{3, 0x81, 1, 60}),
 		sendReq("T", []byte{0}, 0x97, bob, 0xA2, 0x80, 0xA4, []byte{5, 0x80}, "red", 0x87, []byte{6, 0x80, 4, 0x65, 0x53, 0xF1, 0}),
+		sendReq("T", aText("x"), 0x97, "7000/TYPE=PLMN", 0x97, "7001", "X-Mmsrouter-Hops", "9999999999999999999", "X-Mmsrouter-Price", []byte{0x83}),
 		sendReq("T", nil, "X-Own", "value", 0x97, "", 0xC5, 0x80),
 		notifyResp([]byte(strings.Repeat("A", 27)), 0x83, 0x91, 0x81), acknowledge([]byte("T")),
 		pdu(0x8C, 0x87, 0x8D, 0x92, 0x8B, "x@mms.example.net", 0x97, alice, 0x89, []byte{1, 0x81}, 0x9B, 0x80),
@@ -35,7 +36,7 @@ func FuzzMM1(f *testing.F) {
 	cfg := mmsc.DefaultConfig()
 	cfg.Mbox.Enabled = true
 	cfg.MaxMessage, cfg.UploadMemory = 64<<10, 1<<20
-	m, err := mmsc.New(mmsc.Options{Config: cfg, DataDir: f.TempDir(), NodeName: "fuzz", URL: "http://mms.example.net"})
+	m, err := mmsc.New(mmsc.Options{Config: cfg, DataDir: f.TempDir(), NodeName: "fuzz", URL: "http://mms.example.net", Services: &fakeServices{}})
 	if err != nil {
 		f.Fatal(err)
 	}
