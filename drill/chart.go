@@ -127,11 +127,11 @@ func (r *Result) rows(title string, names []string, strips map[string][]strip) t
 	return c.end()
 }
 
-// merge joins strips that follow each other and say the same.
+// merge joins strips that say the same and between which no time has passed.
 func merge(all []strip) []strip {
 	var out []strip
 	for _, s := range all {
-		if n := len(out); n > 0 && out[n-1].text == s.text && out[n-1].class == s.class {
+		if n := len(out); n > 0 && out[n-1].text == s.text && out[n-1].class == s.class && s.from <= out[n-1].to {
 			out[n-1].to = s.to
 			continue
 		}
