@@ -184,7 +184,12 @@ func (m *MMSC) toService(ctx context.Context, recipient store.Ref) (store.Outcom
 		return store.Outcome{}, err
 	}
 	s, err := m.stored(ctx, f)
-	return m.handOver(ctx, s, recipient, err)
+	outcome, err := m.handOver(ctx, s, recipient, err)
+	if err == nil || s == nil || time.Now().Before(f.ExpiresAt) {
+		return outcome, err
+	}
+	m.log.Error("no service could take a message in time", "message", s.MessageID, "to", s.Code, "err", err)
+	return store.Outcome{State: store.Expired}, m.notTaken(ctx, s, recipient, "it could not be handed over in time")
 }
 
 // handOver gives a message to its service, unless it could not be read, and says how that ends.
@@ -199,16 +204,21 @@ func (m *MMSC) handOver(ctx context.Context, s *dispatcher.Submission, recipient
 	if !errors.As(err, &no) {
 		return store.Outcome{}, err
 	}
-	// It was asked before the message was accepted; between then and now something has changed. Its sender is told, unless that
-	// is a service.
-	if !s.Reply && s.Class != "auto" && s.From != "" {
-		text := fmt.Sprintf("Your message to %s was not taken: %s.", s.Code, no.text)
-		if _, err := m.submitOwn(ctx, own{to: s.From, subject: "Message not taken", class: "auto", contentType: []byte{0xA3}, body: textBody(text),
-			key: "not taken " + recipient.String()}); err != nil {
-			return store.Outcome{}, err
-		}
+	// It was asked before the message was accepted; between then and now something has changed.
+	if err := m.notTaken(ctx, s, recipient, no.text); err != nil {
+		return store.Outcome{}, err
 	}
 	return store.Outcome{State: store.Rejected, Detail: no.text}, nil
+}
+
+// notTaken tells the sender of a message that was accepted why no service has it, unless that is a service.
+func (m *MMSC) notTaken(ctx context.Context, s *dispatcher.Submission, recipient store.Ref, why string) error {
+	if s.Reply || s.Class == "auto" || s.From == "" {
+		return nil
+	}
+	_, err := m.submitOwn(ctx, own{to: s.From, subject: "Message not taken", class: "auto", contentType: []byte{0xA3},
+		body: textBody(fmt.Sprintf("Your message to %s was not taken: %s.", s.Code, why)), key: "not taken " + recipient.String()})
+	return err
 }
 
 // stored makes of a stored message what services take.

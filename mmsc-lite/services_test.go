@@ -165,6 +165,22 @@ func TestServiceTakesLater(t *testing.T) {
 	}
 }
 
+// TestServiceTakesTooLate: a message that nobody could hand over until it expired ends with an answer all the same.
+func TestServiceTakesTooLate(t *testing.T) {
+	t.Parallel()
+	f := &fakeServices{}
+	f.say(nil, errors.New("the database is away"))
+	l := newLab(t, func(o *mmsc.Options) { withServices(f)(o); o.Config.Delivery.RetryFirst = 100 * time.Millisecond })
+	if h := l.submit(sendReq("T1", aText("hello"), 0x97, "7000/TYPE=PLMN", 0x88, []byte{3, 0x81, 1, 11})); h.Response != mms.StatusOk { // expires in 11 s
+		t.Fatal(h.Response)
+	}
+	l.ends("7000", store.Expired)
+	p := l.pushed(mms.MNotificationInd)
+	if _, b := l.do("GET", l.location(p), nil); p.To != alice || !strings.Contains(string(b), "7000 was not taken: it could not be handed over in time") {
+		t.Errorf("to %s: %q", p.To, b)
+	}
+}
+
 // TestServiceRefuses: a no before the message is accepted is the M-Send.conf's; one that comes after that is told in a message.
 func TestServiceRefuses(t *testing.T) {
 	f := &fakeServices{}

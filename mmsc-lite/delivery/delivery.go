@@ -46,7 +46,8 @@ type Composer interface {
 
 // Services does what is due for recipients and senders that are services.
 type Services interface {
-	// Serve gives a message to the service that is its recipient, and says how that ends; on an error it is tried again.
+	// Serve gives a message to the service that is its recipient, and says how that ends; on an error it is tried again, for the
+	// last time when the message expires.
 	Serve(ctx context.Context, d *store.Due) (store.Outcome, error)
 	// Tell reports on a service's message; on an error it is tried again.
 	Tell(ctx context.Context, r *store.Report) error

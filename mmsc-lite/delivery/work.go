@@ -14,10 +14,10 @@ func (d *Delivery) recipient(ctx context.Context, due *store.Due) *store.Note {
 	switch {
 	case due.State == store.Fetched:
 		return due.Finish(store.Outcome{State: store.Retrieved, Detail: "fetched, not acknowledged"})
+	case d.Services != nil && due.Marks.Takes(due.Address):
+		return d.serve(ctx, due) // one that has expired too: its sender waits for an answer
 	case !time.Now().Before(due.ExpiresAt):
 		return due.Finish(store.Outcome{State: store.Expired})
-	case d.Services != nil && due.Marks.Takes(due.Address):
-		return d.serve(ctx, due)
 	}
 	return d.notify(ctx, due)
 }
