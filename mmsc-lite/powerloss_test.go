@@ -32,9 +32,10 @@ type action struct {
 }
 
 var (
-	callLine   = regexp.MustCompile(`^(\d+) +(pwrite64|fdatasync|fsync|ftruncate|write)\((\d+)<([^>]*)>(.*)$`)
+	callLine   = regexp.MustCompile(`^(\d+) +(pwrite64|pwritev|fdatasync|fsync|ftruncate|write)\((\d+)<([^>]*)>(.*)$`)
 	createLine = regexp.MustCompile(`^\d+ +openat\(AT_FDCWD[^,]*, "([^"]*)", [^,)]*O_EXCL`)
-	resumeLine = regexp.MustCompile(`^(\d+) +<\.\.\. (pwrite64|fdatasync|fsync|ftruncate|write) resumed>`)
+	resumeLine = regexp.MustCompile(`^(\d+) +<\.\.\. (pwrite64|pwritev|fdatasync|fsync|ftruncate|write) resumed>`)
+	pieceText  = regexp.MustCompile(`iov_base=("[^"]*")`)
 	messageID  = regexp.MustCompile(`[A-Za-z0-9_-]{32}@mms\.example\.net`)
 )
 
@@ -80,11 +81,21 @@ func readTrace(t *testing.T, name, dir string) (all []action) {
 			all = append(all, a)
 		case !inside || !strings.HasPrefix(rel, "mmsc.db") && !strings.HasPrefix(rel, "contents") || strings.HasSuffix(rel, "-shm"):
 		case call == "pwrite64":
-			off, err := strconv.ParseInt(numberAfterData(rest), 10, 64)
+			off, err := strconv.ParseInt(numberAfterData(rest, 1), 10, 64)
 			if err != nil {
 				t.Fatalf("a line that can't be read: %.200s", line)
 			}
 			all = append(all, action{kind: "write", file: rel, off: off, data: unhex(rest)})
+		case call == "pwritev":
+			var data []byte
+			for _, v := range pieceText.FindAllStringSubmatch(rest, -1) {
+				data = append(data, unhex(v[1])...)
+			}
+			off, err := strconv.ParseInt(numberAfterData(rest, 2), 10, 64) // the length of the last piece, the number of pieces
+			if err != nil {
+				t.Fatalf("a line that can't be read: %.200s", line)
+			}
+			all = append(all, action{kind: "write", file: rel, off: off, data: data})
 		case call == "ftruncate":
 			n, err := strconv.ParseInt(strings.FieldsFunc(rest, func(r rune) bool { return r < '0' || r > '9' })[0], 10, 64)
 			if err != nil {
@@ -124,14 +135,14 @@ func unhex(rest string) []byte {
 	return b
 }
 
-// numberAfterData gives the last argument of "data", size, offset.
-func numberAfterData(rest string) string {
+// numberAfterData gives the number behind the quoted data, and behind so many others.
+func numberAfterData(rest string, behind int) string {
 	i := strings.LastIndexByte(rest, '"')
 	args := strings.FieldsFunc(rest[i+1:], func(r rune) bool { return r < '0' || r > '9' })
-	if len(args) < 2 {
+	if len(args) <= behind {
 		return ""
 	}
-	return args[1]
+	return args[behind]
 }
 
 // disk is a set of files as they are after a power loss.
@@ -221,7 +232,7 @@ func TestPowerLoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	trace := filepath.Join(t.TempDir(), "trace")
-	p := startChild(t, dir, "", "env", "GODEBUG=asyncpreemptoff=1", strace, "--seccomp-bpf", "-f", "-y", "-xx", "-s", "1000000", "-o", trace, "-e", "trace=openat,pwrite64,fdatasync,fsync,ftruncate,write")
+	p := startChild(t, dir, "", "env", "GODEBUG=asyncpreemptoff=1", strace, "--seccomp-bpf", "-f", "-y", "-xx", "-s", "1000000", "-o", trace, "-e", "trace=openat,pwrite64,pwritev,fdatasync,fsync,ftruncate,write")
 	l := newLedger(func(n int) int { return []int{100, 9000, 70_000}[n%3] })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rounds(2, 6))*time.Second)
 	defer cancel()

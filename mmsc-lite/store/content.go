@@ -42,7 +42,11 @@ func (s *Store) place(u *Upload, from int64, kind []byte) (*content, error) {
 	if s.segments == nil || size <= s.opt.Tuning.Inline {
 		return c, nil
 	}
-	c.extent, err = s.segments.Write(size, func(piece func([]byte) error) error { return u.each(from, piece) })
+	if pieces, ok := u.pieces(from); ok {
+		c.extent, err = s.segments.Write(pieces...)
+	} else {
+		c.extent, err = s.segments.Stream(size, func(piece func([]byte) error) error { return u.each(from, piece) })
+	}
 	if errors.Is(err, segment.ErrClosed) {
 		return nil, ErrClosed
 	}

@@ -78,7 +78,7 @@ func (s *Store) Healthy(ctx context.Context) error {
 func (s *Store) probe(ctx context.Context) (err error) {
 	var contents []*segment.Extent
 	if s.segments != nil {
-		e, err := s.segments.Write(int64(len(probeText)), func(piece func([]byte) error) error { return piece([]byte(probeText)) })
+		e, err := s.segments.Write([]byte(probeText))
 		if err != nil {
 			return s.failed(&contentError{err})
 		}

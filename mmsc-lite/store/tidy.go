@@ -148,7 +148,7 @@ func (s *Store) moveSome(ctx context.Context, found []moved) (err error) {
 		} else if err != nil {
 			return err
 		}
-		if m.to, err = s.segments.Write(m.at.Size, func(piece func([]byte) error) error { return piece(b.Bytes()) }); err != nil {
+		if m.to, err = s.segments.Write(b.Bytes()); err != nil {
 			return s.failed(&contentError{err})
 		}
 		extents = append(extents, m.to)

@@ -169,6 +169,18 @@ func (u *Upload) each(off int64, f func(piece []byte) error) error {
 	return nil
 }
 
+// pieces gives the octets from off on as they stand in memory; false if not all of them do.
+func (u *Upload) pieces(off int64) (pieces [][]byte, ok bool) {
+	if u.file != nil {
+		return nil, false
+	}
+	err := u.each(off, func(piece []byte) error {
+		pieces = append(pieces, piece)
+		return nil
+	})
+	return pieces, err == nil
+}
+
 // Close frees memory and file. Nothing of the upload may be used after it.
 func (u *Upload) Close() error {
 	for _, c := range u.chunks {

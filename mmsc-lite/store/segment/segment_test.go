@@ -39,9 +39,12 @@ func octets(n int) []byte {
 	return b
 }
 
-// write writes in pieces of 1,000 octets.
+// write writes in pieces of 1,000 octets, at once or one by one.
 func write(l *segment.Log, b []byte) (*segment.Extent, error) {
-	return l.Write(int64(len(b)), func(piece func([]byte) error) error {
+	if len(b)%2 == 0 {
+		return l.Write(slices.Collect(slices.Chunk(b, 1000))...)
+	}
+	return l.Stream(int64(len(b)), func(piece func([]byte) error) error {
 		for c := range slices.Chunk(b, 1000) {
 			if err := piece(c); err != nil {
 				return err
@@ -237,11 +240,11 @@ func TestDiscard(t *testing.T) {
 	}
 	must(t, first.Discard()) // something follows it: rubbish
 	short := errors.New("short")
-	if _, err := l.Write(100, func(piece func([]byte) error) error { return errors.Join(piece(octets(50)), short) }); !errors.Is(err, short) {
+	if _, err := l.Stream(100, func(piece func([]byte) error) error { return errors.Join(piece(octets(50)), short) }); !errors.Is(err, short) {
 		t.Errorf("a source that fails: %v", err)
 	}
 	for name, n := range map[string]int{"shorter": 99, "longer": 101} {
-		if _, err := l.Write(100, func(piece func([]byte) error) error { return piece(octets(n)) }); err == nil {
+		if _, err := l.Stream(100, func(piece func([]byte) error) error { return piece(octets(n)) }); err == nil {
 			t.Errorf("a content %s than it said was taken", name)
 		}
 	}
@@ -275,4 +278,21 @@ func TestSyncFails(t *testing.T) {
 		t.Error("the file was closed twice without a word")
 	}
 	must(t, l.Close())
+}
+
+// TestManyPieces writes more pieces than the kernel takes at once, empty ones among them.
+func TestManyPieces(t *testing.T) {
+	l := open(t, filepath.Join(t.TempDir(), "contents"), 1<<20)
+	b := octets(5001)
+	pieces := [][]byte{{}, b[:1]}
+	for i := 1; i < len(b); i += 2 {
+		pieces = append(pieces, b[i:i+2], nil)
+	}
+	e, err := l.Write(pieces...)
+	must(t, err)
+	var got bytes.Buffer
+	if err := l.Read(e.Place, &got); err != nil || !bytes.Equal(got.Bytes(), b) {
+		t.Errorf("%d octets, %v", got.Len(), err)
+	}
+	must(t, e.Release())
 }
