@@ -288,7 +288,7 @@ func TestKeptConnectionsThatEnd(t *testing.T) {
 func TestTLSFailure(t *testing.T) {
 	a, b := fake(t, "mmsc-a"), fake(t, "mmsc-b")
 	r := appliance.Start(t, appliance.Setup{
-		Detection: []string{"probe: {type: tcp, interval: 1m, timeout: 1s, rise: 1, fall: 3}", "slow_start: 0s", "passive: {enabled: false}"},
+		Detection: []string{"probe: {type: tcp, interval: 1m, timeout: 30s, rise: 1, fall: 3}", "slow_start: 0s", "passive: {enabled: false}"},
 		MMSCs:     []appliance.MMSC{{Name: "mmsc-a", URL: "https://" + a.Addr() + "/"}, {Name: "mmsc-b", URL: b.URL(), Tier: 1}}})
 	if r.State("mmsc-a") != "up" {
 		t.Skip("the probe already knows that mmsc-a speaks no TLS")

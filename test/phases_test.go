@@ -153,7 +153,7 @@ func TestPhaseTable(t *testing.T) {
 			p := &pair{a: fake(t, "mmsc-a"), b: fake(t, "mmsc-b")}
 			p.r = appliance.Start(t, appliance.Setup{MM1: append([]string{"ambiguous_wait: 1s"}, timeouts...),
 				// detection that asks once: what is told here are single attempts
-				Detection: []string{"probe: {type: tcp, interval: 1m, timeout: 1s, rise: 1, fall: 3}", "slow_start: 0s", "passive: {enabled: false}"},
+				Detection: []string{"probe: {type: tcp, interval: 1m, timeout: 30s, rise: 1, fall: 3}", "slow_start: 0s", "passive: {enabled: false}"},
 				MMSCs:     []appliance.MMSC{{Name: "mmsc-a", URL: p.a.URL()}, {Name: "mmsc-b", URL: p.b.URL(), Tier: 1}}})
 			p.a.Behave(c.b)
 			if c.prepare != nil {
