@@ -15,7 +15,7 @@ func lastResort(t *testing.T, what string, m ...*fakeMMSC) *appliance {
 	t.Helper()
 	text := strings.Replace(head, "mm1: {", "mm1: {when_all_down: "+what+", ", 1)
 	rest := "mmsc: {enabled: true, hold: {retry_first: 100ms, retry_max: 100ms}}\n" +
-		"detection: {probe: {type: http, interval: 20ms, timeout: 500ms, rise: 1, fall: 1}}\n" + mmscs("", m...)
+		"detection: {probe: {type: http, interval: 20ms, timeout: 10s, rise: 1, fall: 1}}\n" + mmscs("", m...)
 	return startText(t, text+rest)
 }
 

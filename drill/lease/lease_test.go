@@ -368,24 +368,26 @@ func (p *peersFake) Handle(string, func(context.Context, string, []byte) ([]byte
 }
 
 func TestUnshare(t *testing.T) {
-	l := new(world).leases(t, allowed)
-	h := begin(t, l, lease.Request{})
-	under := &peersFake{}
-	p := l.Peers(under)
-	if _, err := l.Set(h.ID, []lease.Fault{{Kind: lease.Unshare}}); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := p.Request(ctx, "r2", "fence.head", []byte("+4670\x00"+h.Mark+".1")); err == nil || ctx.Err() != nil {
-		t.Errorf("got %v, the time is over: %v; want it lost, just before the peer would count as dead", err, ctx.Err())
-	}
-	if err := p.Send("r2", "fence.note", []byte(h.Mark+".1"), false); err != nil || under.sent != 0 {
-		t.Errorf("%v, %d sent", err, under.sent)
-	}
-	if _, err := p.Request(t.Context(), "r2", "fence.head", []byte("+4670\x00T1")); err != nil || under.sent != 1 {
-		t.Errorf("another's words are lost: %v, %d sent", err, under.sent)
-	}
+	synctest.Test(t, func(t *testing.T) { // the word is lost just before the time is over
+		l := new(world).leases(t, allowed)
+		h := begin(t, l, lease.Request{})
+		under := &peersFake{}
+		p := l.Peers(under)
+		if _, err := l.Set(h.ID, []lease.Fault{{Kind: lease.Unshare}}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if _, err := p.Request(ctx, "r2", "fence.head", []byte("+4670\x00"+h.Mark+".1")); err == nil || ctx.Err() != nil {
+			t.Errorf("got %v, the time is over: %v; want it lost, just before the peer would count as dead", err, ctx.Err())
+		}
+		if err := p.Send("r2", "fence.note", []byte(h.Mark+".1"), false); err != nil || under.sent != 0 {
+			t.Errorf("%v, %d sent", err, under.sent)
+		}
+		if _, err := p.Request(t.Context(), "r2", "fence.head", []byte("+4670\x00T1")); err != nil || under.sent != 1 {
+			t.Errorf("another's words are lost: %v, %d sent", err, under.sent)
+		}
+	})
 }
 
 func TestDoor(t *testing.T) {
