@@ -92,6 +92,21 @@ func Mask(addr string) string {
 	return first + "…"
 }
 
+// AppendMask appends Mask(addr) to b; a plain international number costs no allocation.
+func AppendMask(b []byte, addr string) []byte {
+	if len(addr) < 10 || len(addr) > maxNumber || addr[0] != '+' {
+		return append(b, Mask(addr)...)
+	}
+	for i := 1; i < len(addr); i++ {
+		if addr[i] < '0' || addr[i] > '9' {
+			return append(b, Mask(addr)...)
+		}
+	}
+	b = append(b, addr[:5]...)
+	b = append(b, "…"...)
+	return append(b, addr[len(addr)-2:]...)
+}
+
 // AddressKind is the TYPE of an address (OMA-MMS-ENC 8).
 type AddressKind uint8
 

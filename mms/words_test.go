@@ -206,3 +206,13 @@ func BenchmarkSendConf(b *testing.B) {
 		buf = mms.SendConf{TransactionID: id, Version: mms.Version12, Status: mms.StatusOk, MessageID: "AbC123@mmsc.example.net"}.Append(buf[:0])
 	}
 }
+
+func TestAppendMask(t *testing.T) {
+	for _, addr := range []string{"", "+", "+4670123456", "+467012345", "+46701234567", "+46701234567/TYPE=PLMN", "+46 70-123.45.67", "0701234567",
+		"12345", "+1234567890123456789012345678901", "+12345678901234567890123456789012", "+123456789012345678901234567890123", "+4670123456x",
+		"someone@example.net", "10.0.0.1", "+46701234å"} {
+		if got, want := string(mms.AppendMask([]byte("is "), addr)), "is "+mms.Mask(addr); got != want {
+			t.Errorf("%q: %q, want %q", addr, got, want)
+		}
+	}
+}

@@ -11,7 +11,7 @@ import (
 
 // allocsPerMessage is what a forwarded message may allocate, fence, fate and metrics included. It is a guard: raise
 // it only with a reason.
-const allocsPerMessage = 9
+const allocsPerMessage = 7
 
 // TestAllocationsPerMessage counts what the whole process allocates for one message; client and MMSC of this test
 // allocate nothing.

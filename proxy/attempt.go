@@ -21,11 +21,14 @@ var (
 // attempt tries one MMSC once, and books what came of it. The answer, if there is one, is in x.ans.
 func (x *exchange) attempt(up *upstream) Phase {
 	begun := time.Now()
-	x.sent = 0
+	x.sent, x.clock = 0, begun
 	x.ans.free(x.p.store)
 	phase, why, stale := x.tryOnce(up, begun)
 	up.stats.attempts[phase].Add(1)
-	x.attempts = append(x.attempts, try{up.Name, phase, why, x.sent, time.Since(begun)})
+	if phase != PhaseAnswered { // else speak has looked when the answer was there
+		x.clock = time.Now()
+	}
+	x.attempts = append(x.attempts, try{up.Name, phase, why, x.sent, x.clock.Sub(begun)})
 	if !x.befallen { // what a drill breaks says nothing about the MMSC
 		x.observe(up.Name, phase, why, stale)
 	}
@@ -81,8 +84,12 @@ func (x *exchange) tryOnce(up *upstream, begun time.Time) (phase Phase, why stri
 	if !x.deadline.IsZero() {
 		wait = min(wait, x.deadline.Sub(begun))
 	}
-	if err := up.place(x.set.Limits.InFlight, x.set.Limits.Queue, wait); err != nil {
+	waited, err := up.place(x.set.Limits.InFlight, x.set.Limits.Queue, wait)
+	if err != nil {
 		return PhaseQueue, err.Error(), false
+	}
+	if waited {
+		x.clock = time.Now()
 	}
 	held := true
 	defer func() {
@@ -100,6 +107,9 @@ func (x *exchange) tryOnce(up *upstream, begun time.Time) (phase Phase, why stri
 				return PhaseTLS, err.Error(), false
 			}
 			return PhaseConnect, err.Error(), false
+		}
+		if !c.reused {
+			x.clock = time.Now()
 		}
 		reused := c.reused // speak may give the connection back, for others to take
 		x.cl.current.Store(c)
@@ -142,6 +152,7 @@ func (x *exchange) speak(c *upConn) (Phase, string) {
 	}
 	aerr := x.ans.read(c, x, patience)
 	if aerr == nil {
+		x.clock = time.Now()
 		if err != nil && !x.ans.done {
 			c.Abort()
 			x.ans.n = 0
@@ -172,7 +183,7 @@ func (x *exchange) settleConn(c *upConn, sent bool, phase Phase) {
 		a.up = c // its rest streams to the client
 	case a.done && sent && a.resp.KeepAlive && !a.untilClose && !a.extra && !c.once:
 		c.learnKeepAlive(&a.resp.Head)
-		c.up.put(c, time.Now(), x.set.Limits.Idle)
+		c.up.put(c, x.clock, x.set.Limits.Idle)
 	case sent:
 		_ = c.NC.Close() // the answer is here
 	default:
@@ -221,10 +232,12 @@ func (x *exchange) send(c *upConn) error {
 			if whole && off == x.body.Size() {
 				return nil
 			}
+			x.clock = time.Now()
 			continue
 		}
 		x.idled = true
-		if err := x.more(true); err != nil {
+		err := x.more(true)
+		if x.clock = time.Now(); err != nil {
 			return x.clientFailed()
 		}
 	}
@@ -308,9 +321,8 @@ func (x *exchange) put(c *upConn, bufs [][]byte, first, last bool) error {
 	x.bufs = bufs[:0]
 	x.out = net.Buffers(bufs)
 	if first && last {
-		now := time.Now()
-		x.ans.begin(x, now, x.set.Timeouts.Answer)
-		c.ReadBy(now, x.ans.wait(now, x.set.Timeouts.Answer))
+		x.ans.begin(x, x.clock, x.set.Timeouts.Answer)
+		c.ReadBy(x.clock, x.ans.wait(x.clock, x.set.Timeouts.Answer))
 		if !x.cl.aborted.Load() {
 			switch asked, n, err := c.Ask(&x.out, x.ans.buf); {
 			case asked == wire.AskedStale && c.reused:

@@ -53,11 +53,12 @@ type passing struct {
 	ambiguous int  // attempts whose result is unknown
 	mark      int  // number for X-Mmsrouter-Attempt
 	keptBy    *upstream
-	sent      int64 // octets of the body written in this attempt
-	begunLast bool  // the write with the body's last octet has begun in this attempt
-	idled     bool  // the client kept us waiting in this attempt, so the MMSC may have lost patience
-	framed    bool  // this attempt sends chunks
-	befallen  bool  // a drill's fault lies on this attempt
+	sent      int64     // octets of the body written in this attempt
+	clock     time.Time // of the attempt under way: looked at behind everything that may have waited
+	begunLast bool      // the write with the body's last octet has begun in this attempt
+	idled     bool      // the client kept us waiting in this attempt, so the MMSC may have lost patience
+	framed    bool      // this attempt sends chunks
+	befallen  bool      // a drill's fault lies on this attempt
 
 	// what came of it
 	result    Result
@@ -336,7 +337,7 @@ func (x *exchange) becomeWhole() bool {
 	}
 	x.whole = true
 	if x.deadline.IsZero() {
-		x.deadline = time.Now().Add(x.set.Deadline)
+		x.deadline = x.clock.Add(x.set.Deadline)
 	}
 	return true
 }

@@ -99,7 +99,12 @@ func (x *exchange) appendRecord(b []byte, took time.Duration) []byte {
 	b = append(b, `","client":`...)
 	b = appendString(b, cl.text)
 	b = append(b, `,"identity":`...)
-	b = appendString(b, maskIdentity(x.identity, x.set.AccessLog.Unmask))
+	if x.set.AccessLog.Unmask {
+		b = appendString(b, x.identity)
+	} else {
+		var room [64]byte
+		b = appendString(b, mms.AppendMask(room[:0], x.identity))
+	}
 	b = append(b, `,"pdu":`...)
 	b = appendString(b, pduLabel(pduSlot(x.get, x.pdu.Type)))
 	b = append(b, `,"transaction":`...)
@@ -218,12 +223,4 @@ func appendEscaped[T ~string | ~[]byte](b []byte, s T) []byte {
 		}
 	}
 	return b
-}
-
-// maskIdentity hides the middle of an identity for logs.
-func maskIdentity(id string, unmask bool) string {
-	if unmask {
-		return id
-	}
-	return mms.Mask(id)
 }

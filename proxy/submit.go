@@ -256,6 +256,7 @@ func (x *exchange) hold() bool {
 			return true
 		}
 	}
+	x.clock = time.Now()
 	if !x.becomeWhole() {
 		x.giveUp()
 		return true

@@ -117,7 +117,7 @@ var (
 )
 
 // place takes one of the MMSC's places, waiting in the bounded queue if there is none.
-func (u *upstream) place(inFlight, queue int, wait time.Duration) error {
+func (u *upstream) place(inFlight, queue int, wait time.Duration) (waited bool, err error) {
 	if u.InFlight > 0 {
 		inFlight = u.InFlight
 	}
@@ -126,11 +126,11 @@ func (u *upstream) place(inFlight, queue int, wait time.Duration) error {
 		u.flying++
 		u.mu.Unlock()
 		u.outstanding.Add(1)
-		return nil
+		return false, nil
 	}
 	if u.waiting >= queue || wait <= 0 {
 		u.mu.Unlock()
-		return errBusy
+		return false, errBusy
 	}
 	u.waiting++
 	u.mu.Unlock()
@@ -150,12 +150,12 @@ func (u *upstream) place(inFlight, queue int, wait time.Duration) error {
 			u.wake(inFlight)
 			u.mu.Unlock()
 			u.outstanding.Add(1)
-			return nil
+			return true, nil
 		}
 		if late {
 			u.waiting--
 			u.mu.Unlock()
-			return errQueued
+			return true, errQueued
 		}
 		u.mu.Unlock()
 	}
