@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mmsrouter/mmsrouter/app"
+	"github.com/mmsrouter/mmsrouter/cluster/takeover"
 	"github.com/mmsrouter/mmsrouter/mms"
 )
 
@@ -39,6 +40,8 @@ func metricsOfAnAppliance(t *testing.T) []metricRow {
 	}
 	cfg.Node.Data, cfg.MM1.AccessLog.Path = t.TempDir(), "off"
 	cfg.DNS.Listen, cfg.MM1.Listen, cfg.Admin.Listen = []string{"127.0.0.1:0"}, []string{"127.0.0.1:0"}, "127.0.0.1:0"
+	cfg.Cluster.Listen, cfg.Takeover.Interface = "127.0.0.1:0", "lo"
+	cfg.Takeover.Routers = []takeover.RouterConfig{{Name: cfg.Node.Name, Peer: "192.0.2.1", Addresses: []string{"192.0.2.101/24"}}}
 	a, err := app.New(app.Options{Config: cfg, Version: "test", LogTo: io.Discard})
 	if err != nil {
 		t.Fatal(err)
