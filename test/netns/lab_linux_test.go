@@ -74,6 +74,17 @@ const zone = "mms.example.net"
 func service(n int) string { return fmt.Sprint("192.0.2.", 100+n) }
 func fixed(n int) string   { return fmt.Sprint("192.0.2.", 10+n) }
 
+// service6 is the service address of router n of the other family, which keepalived does not announce but moves along.
+func service6(n int) string { return fmt.Sprint("2001:db8::", 100+n) }
+
+// addresses gives the service addresses of a router.
+func (r *router) addresses() []string {
+	if !r.lab.six {
+		return []string{service(r.n)}
+	}
+	return []string{service(r.n), service6(r.n)}
+}
+
 // lab is the whole scene.
 type lab struct {
 	t        *testing.T
@@ -84,6 +95,7 @@ type lab struct {
 	resolver *machine
 	mmscs    []*fakemmsc.Process
 	began    time.Time
+	six      bool // this machine has IPv6
 
 	mu      sync.Mutex
 	outside map[string]bool // routers that the others can't see
@@ -109,12 +121,14 @@ func newLab(t *testing.T) *lab {
 		}
 	}
 	l := &lab{t: t, net: newNetwork(t), bin: program(t), outside: map[string]bool{}, began: time.Now()}
-	l.clients = l.net.machine("clients", link{"eth0", "front", "192.0.2.200/24"})
+	_, err := os.Stat("/proc/net/if_inet6")
+	l.six = err == nil
+	l.clients = l.net.machine("clients", l.front("192.0.2.200", "2001:db8::200")...)
 	for i, name := range []string{"mmsc-a", "mmsc-b"} {
 		l.mmsc(name, fmt.Sprint("198.51.100.", 21+i))
 	}
 	for n := 1; n <= 3; n++ {
-		m := l.net.machine(fmt.Sprint("r", n), link{"eth0", "front", fixed(n) + "/24"}, link{"eth1", "core", fmt.Sprintf("198.51.100.%d/24", 10+n)})
+		m := l.net.machine(fmt.Sprint("r", n), append(l.front(fixed(n), fmt.Sprint("2001:db8::", 10+n)), link{"eth1", "core", fmt.Sprintf("198.51.100.%d/24", 10+n)})...)
 		l.routers = append(l.routers, l.router(m, n))
 	}
 	for _, r := range l.routers {
@@ -125,6 +139,15 @@ func newLab(t *testing.T) *lab {
 	l.settled()
 	l.watch()
 	return l
+}
+
+// front is a machine's links to the front network, of both families where there are two.
+func (l *lab) front(four, six string) []link {
+	all := []link{{"eth0", "front", four + "/24"}}
+	if l.six {
+		all = append(all, link{"eth0", "", six + "/64"}) // a second address of the same device
+	}
+	return all
 }
 
 // mmsc starts one as a process on its own machine.
@@ -162,43 +185,49 @@ func (l *lab) router(m *machine, n int) *router {
 	l.t.Helper()
 	here := filepath.Join(l.net.dir, "here")
 	r := &router{machine: m, lab: l, n: n, file: filepath.Join(here, "mmsrouter.yaml")}
-	mm1 := `"192.0.2.101:80", "192.0.2.102:80", "192.0.2.103:80"`
-	if n == 3 {
-		mm1 = `"0.0.0.0:80"` // the other way to be there when an address comes
+	mm1, own := `"192.0.2.101:80", "192.0.2.102:80", "192.0.2.103:80"`, []any{"", "", ""}
+	if l.six {
+		mm1 += `, "[2001:db8::101]:80", "[2001:db8::102]:80", "[2001:db8::103]:80"`
+		for i := range own {
+			own[i] = fmt.Sprintf(`, "%s/64"`, service6(i+1))
+		}
 	}
-	text := fmt.Sprintf(`node: {name: r%d, data: %s/data}
+	if n == 3 {
+		mm1 = `"[::]:80"` // the other way to be there when an address comes
+	}
+	text := fmt.Sprintf(`node: {name: r%[1]d, data: %[2]s/data}
 dns:
   listen: ["192.0.2.101:53", "192.0.2.102:53", "192.0.2.103:53"]
   freebind: true
   short_ttl: 1s
-  zones: [{name: %s, ttl: 2s, addresses: ["%s"]}]
+  zones: [{name: %[3]s, ttl: 2s, addresses: ["%[4]s"]}]
 mm1:
-  listen: [%s]
+  listen: [%[5]s]
   freebind: true
-  identity: {trusted: ["192.0.2.200/32"]}
-  gateways: ["192.0.2.200/32"]
+  identity: {trusted: ["192.0.2.200/32", "2001:db8::200/128"]}
+  gateways: ["192.0.2.200/32", "2001:db8::200/128"]
   timeouts: {connect: 1s, answer: 2s}
-  access_log: {path: %s/access.log}
+  access_log: {path: %[2]s/access.log}
 mmscs:
   - {name: mmsc-a, url: "http://198.51.100.21:9001/"}
   - {name: mmsc-b, url: "http://198.51.100.22:9001/"}
 detection: {slow_start: 0s}
 cluster:
-  listen: "%s:7946"
+  listen: "%[6]s:7946"
   join: ["192.0.2.11:7946", "192.0.2.12:7946", "192.0.2.13:7946"]
   key: "bmFtZXNwYWNlcyBvZiB0aGUgc3RvcmllcywgMzIgb2M="
 admin: {listen: "127.0.0.1:8090"}
 takeover:
   interface: eth0
-  dir: %s/takeover
+  dir: %[2]s/takeover
   check: {rise: 2}
   routers:
-    - {name: r1, peer: 192.0.2.11, addresses: ["192.0.2.101/24"]}
-    - {name: r2, peer: 192.0.2.12, addresses: ["192.0.2.102/24"]}
-    - {name: r3, peer: 192.0.2.13, addresses: ["192.0.2.103/24"]}
+    - {name: r1, peer: 192.0.2.11, addresses: ["192.0.2.101/24"%[7]s]}
+    - {name: r2, peer: 192.0.2.12, addresses: ["192.0.2.102/24"%[8]s]}
+    - {name: r3, peer: 192.0.2.13, addresses: ["192.0.2.103/24"%[9]s]}
 drain: {max: 30s}
 log: {level: info, format: json}
-`, n, here, zone, service(n), mm1, here, fixed(n), here)
+`, append([]any{n, here, zone, service(n), mm1, fixed(n)}, own...)...)
 	if err := os.WriteFile(filepath.Join(m.own, "mmsrouter.yaml"), []byte(text), 0o600); err != nil {
 		l.t.Fatal(err)
 	}
@@ -394,14 +423,15 @@ func (l *lab) watch() {
 					among[a]++
 				}
 			}
-			for n := range l.routers {
-				a := service(n + 1)
-				if among[a] < 2 {
-					delete(since, a)
-				} else if since[a].IsZero() {
-					since[a] = time.Now()
-				} else {
-					longest = max(longest, time.Since(since[a]))
+			for _, r := range l.routers {
+				for _, a := range r.addresses() {
+					if among[a] < 2 {
+						delete(since, a)
+					} else if since[a].IsZero() {
+						since[a] = time.Now()
+					} else {
+						longest = max(longest, time.Since(since[a]))
+					}
 				}
 			}
 		}

@@ -146,7 +146,7 @@ func removeLeftovers() {
 	}
 }
 
-// link is an interface of a machine.
+// link is an interface of a machine; without a bridge, one more address of an interface that it has.
 type link struct{ device, bridge, address string }
 
 // machine adds one with its links and loopback.
@@ -166,6 +166,10 @@ func (n *network) machine(name string, links ...link) *machine {
 	n.t.Cleanup(func() { _ = unix.Close(fd) }) // it holds nothing but the namespace
 	n.must("-n", m.ns, "link", "set", "lo", "up")
 	for _, l := range links {
+		if l.bridge == "" {
+			n.must("-n", m.ns, "addr", "add", l.address, "dev", l.device, "nodad")
+			continue
+		}
 		port := m.port(l.bridge)
 		n.must("-n", n.hub, "link", "add", port, "type", "veth", "peer", "name", l.device, "netns", m.ns)
 		n.must("-n", n.hub, "link", "set", port, "master", l.bridge, "up")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -37,7 +38,7 @@ type traffic struct {
 	wg     sync.WaitGroup
 
 	judged time.Time // so far failed tries have been looked at …
-	may    []string  // … and these addresses were allowed to have some
+	may    []*router // … and these routers' addresses were allowed to have some
 
 	mu     sync.Mutex
 	failed []attempt
@@ -45,14 +46,17 @@ type traffic struct {
 	mute   []string               // questions that the resolver did not answer
 }
 
-// start starts clients: per service address one that keeps its connection and one that makes a connection per message, both of which
-// never ask DNS again; and three that ask DNS for every message.
+// start starts clients: per service address one that keeps its connection and, of IPv4, one that makes a connection per message, which
+// all never ask DNS again; and three that ask DNS for every message.
 func (l *lab) traffic() *traffic {
 	ctx, stop := context.WithCancel(context.Background())
 	x := &traffic{l: l, stop: stop, won: map[string][]time.Time{}}
 	for n := range l.routers {
 		for _, way := range []handsets.Way{handsets.Fast, {Name: "one shot", OneShot: true}} {
 			x.wg.Go(func() { x.client(ctx, service(n+1), way) })
+		}
+		if l.six {
+			x.wg.Go(func() { x.client(ctx, service6(n+1), handsets.Fast) })
 		}
 		x.wg.Go(func() { x.client(ctx, "", handsets.Way{Name: "asks DNS", OneShot: true}) })
 	}
@@ -99,7 +103,7 @@ func (x *traffic) client(ctx context.Context, address string, way handsets.Way) 
 }
 
 func (x *traffic) handset(to, me string) *handsets.Handset {
-	return handsets.New(handsets.Options{Addr: to + ":80", Timeout: patience, Dial: x.l.clients.dial, Header: [][2]string{{"X-MSISDN", me}}})
+	return handsets.New(handsets.Options{Addr: net.JoinHostPort(to, "80"), Timeout: patience, Dial: x.l.clients.dial, Header: [][2]string{{"X-MSISDN", me}}})
 }
 
 // try posts a message; true: it has its final answer.
@@ -168,9 +172,11 @@ func (x *traffic) more(n int) {
 	await(x.l.t, 60*time.Second, fmt.Sprintf("another %d messages at each address", n), func() (bool, string) {
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		for i := range x.l.routers {
-			if k := x.after(service(i+1), from); k < n {
-				return false, fmt.Sprintf("%d at %s", k, service(i+1))
+		for _, r := range x.l.routers {
+			for _, a := range r.addresses() {
+				if k := x.after(a, from); k < n {
+					return false, fmt.Sprintf("%d at %s", k, a)
+				}
 			}
 		}
 		return true, ""
@@ -235,12 +241,15 @@ func (x *traffic) end() int {
 	return b.Copies
 }
 
-// only holds the tries that failed since a moment against what may fail: those to the named addresses, and none else. It gives how many
-// did.
-func (x *traffic) only(what string, since time.Time, addresses ...string) int {
+// only holds the tries that failed since a moment against what may fail: those to the addresses of these routers, and none else.
+func (x *traffic) only(what string, since time.Time, routers ...*router) {
 	t := x.l.t
 	t.Helper()
-	x.judged, x.may = time.Now(), addresses
+	x.judged, x.may = time.Now(), routers
+	var addresses []string
+	for _, r := range routers {
+		addresses = append(addresses, r.addresses()...)
+	}
 	all := x.failures(since, x.judged)
 	var wrong []string
 	kinds := map[string]int{}
@@ -254,7 +263,6 @@ func (x *traffic) only(what string, since time.Time, addresses ...string) int {
 	if len(wrong) > 0 {
 		t.Errorf("%s: %d tries failed that had no reason to:\n%s", what, len(wrong), strings.Join(wrong[:min(len(wrong), 12)], "\n"))
 	}
-	return len(all)
 }
 
 // kind is the end of an error's text, without the addresses in it.
