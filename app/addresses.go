@@ -90,6 +90,8 @@ type minded struct {
 	asking  time.Time          // since when it asks for its addresses
 	heard   time.Time          // when it last had an answer
 	given   time.Time          // when keepalived was told to bring them
+	had     bool               // its own addresses were here at the last look
+	nobody  time.Time          // since when nobody else tells that he has them
 	drained bool               // its addresses were given up for an operator's drain
 }
 
@@ -202,13 +204,12 @@ func (w *minded) home(ctx context.Context) {
 	}
 	here := !slices.ContainsFunc(own, func(s string) bool { return !slices.Contains(held, s) })
 	if here || time.Since(w.given) < askPatience {
-		w.ready, w.asking = time.Time{}, time.Time{}
+		w.ready, w.asking, w.had = time.Time{}, time.Time{}, here
 		w.yield(false)
 		return
 	}
-	w.yield(true)
 	now := time.Now()
-	if a.Ready() != nil {
+	if !w.elsewhere(own, now) || a.Ready() != nil {
 		w.ready, w.asking = time.Time{}, time.Time{}
 		return
 	}
@@ -227,6 +228,35 @@ func (w *minded) home(ctx context.Context) {
 		w.given = now
 		w.yield(false)
 	}
+}
+
+// elsewhere says whether a stand-in has this router's own addresses, and yields as long as that may be. Where nobody has them, as when
+// all routers start, keepalived brings them at once.
+func (w *minded) elsewhere(own []string, now time.Time) bool {
+	others := false
+	for _, r := range w.a.view.Routers() {
+		if r.Self || !r.State.Living() {
+			continue
+		}
+		others = true
+		if slices.ContainsFunc(r.Holds, func(s string) bool { return slices.Contains(own, s) }) {
+			w.nobody = time.Time{}
+			w.yield(true)
+			return true
+		}
+	}
+	switch {
+	case w.had: // they have just gone; who took them will tell
+		w.had, w.nobody = false, now
+		w.yield(true)
+	case !others:
+		w.nobody = time.Time{} // nobody is there to be asked, or to be hurt
+	case w.nobody.IsZero():
+		w.nobody = now
+	case now.Sub(w.nobody) > askPatience:
+		w.yield(false)
+	}
+	return false
 }
 
 // askBack asks all stand-ins; true: nobody is left on the addresses, or nobody answers.
@@ -249,8 +279,8 @@ func (w *minded) askBack(ctx context.Context, own []string) bool {
 		w.heard = time.Now()
 		empty = empty && answer.Empty
 	}
-	if !asked && a.cluster != nil && time.Since(w.asking) < askPatience {
-		return false // nobody has told yet that he has them
+	if !asked && time.Since(w.asking) < askPatience {
+		return false // the one who has them is on his way out
 	}
 	if time.Since(w.heard) > askPatience {
 		a.log.Warn("service addresses: the stand-in does not answer; taking them as they are", "addresses", own)

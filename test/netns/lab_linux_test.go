@@ -133,6 +133,9 @@ func newLab(t *testing.T) *lab {
 	}
 	for _, r := range l.routers {
 		r.start()
+		r.cli("takeover", "-c", r.file, "--write")
+	}
+	for _, r := range l.routers {
 		r.keepalived()
 	}
 	l.unbound()
@@ -256,10 +259,9 @@ func (r *router) cli(args ...string) string {
 	return out
 }
 
-// keepalived writes its configuration by the program's own command and starts it.
+// keepalived starts it with the configuration that the program's own command has written.
 func (r *router) keepalived() {
 	r.lab.t.Helper()
-	r.cli("takeover", "-c", r.file, "--write")
 	at := func(name string) string { return filepath.Join(r.lab.net.dir, "here", name) }
 	r.keep = r.run("keepalived", "keepalived", "--dont-fork", "--log-console", "--log-detail", "--vrrp", "--use-file="+at("takeover/keepalived.conf"),
 		"--pid="+at("keepalived.pid"), "--vrrp_pid="+at("vrrp.pid"))
