@@ -71,7 +71,11 @@ func TestBehaviours(t *testing.T) {
 			if err := m.Break(tt.b); err != nil {
 				t.Fatal(err)
 			}
-			if ok, err := post(m, "T1", 500*time.Millisecond); ok != tt.ok {
+			patience := 500 * time.Millisecond
+			if tt.ok {
+				patience = 10 * time.Second
+			}
+			if ok, err := post(m, "T1", patience); ok != tt.ok {
 				t.Errorf("answered: %v, %v; want %v", ok, err, tt.ok)
 			}
 			all, err := fake.ReadLedger(ledger)
@@ -81,7 +85,7 @@ func TestBehaviours(t *testing.T) {
 			if err := m.Break(fake.Behaviour{}); err != nil {
 				t.Fatal(err)
 			}
-			if ok, err := post(m, "T2", 5*time.Second); !ok {
+			if ok, err := post(m, "T2", 15*time.Second); !ok {
 				t.Errorf("it has not healed: %v", err)
 			}
 		})

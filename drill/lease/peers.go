@@ -30,14 +30,14 @@ func (p peers) lost(payload []byte) bool {
 	return true
 }
 
-// Request implements fence.Peers. What is lost costs the time that an answer is waited for, and a breath less: the peer is not
-// to be held for dead, since others ask it too.
+// Request implements fence.Peers. What is lost costs most of the time that an answer is waited for, and not all of it: the peer
+// is not to be held for dead, since others ask it too, and a busy machine may wake us late.
 func (p peers) Request(ctx context.Context, node, kind string, payload []byte) ([]byte, error) {
 	if !p.lost(payload) {
 		return p.Peers.Request(ctx, node, kind, payload)
 	}
 	if until, ok := ctx.Deadline(); ok {
-		t := time.NewTimer(time.Until(until) - 2*time.Millisecond)
+		t := time.NewTimer(time.Until(until) * 3 / 4)
 		defer t.Stop()
 		select {
 		case <-t.C:
