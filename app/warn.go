@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -169,6 +170,9 @@ func (c *Config) warnCluster(warn func(string, ...any)) {
 	if !slices.ContainsFunc(c.Takeover.Routers, func(r takeover.RouterConfig) bool { return r.Name == c.Node.Name }) {
 		warn("takeover.routers: this router, %s, is not among them", c.Node.Name)
 		return
+	}
+	if !filepath.IsAbs(c.Node.Data) {
+		warn("node.data: %q: keepalived watches a file in it, so takeover wants an absolute path", c.Node.Data)
 	}
 	c.warnServiceAddresses(warn)
 }
