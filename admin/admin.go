@@ -65,6 +65,7 @@ type Options struct {
 	Messages  Messages                             // of the embedded MMSC; nil: none runs here
 	Services  http.Handler                         // the catalogue of two-way services, at /api/v1/services; nil: there is none
 	Upgrade   func() (Upgraded, error)             // puts another process in this one's place; nil: that can't be
+	Before    func() *Before                       // the process that this one has replaced and that still lives; nil, or nil result: none
 	Now       func() time.Time                     // nil: time.Now
 	Listen    func() map[string][]string           // what listens where, by configuration key
 }

@@ -32,6 +32,14 @@ type Node struct {
 	Listen     map[string][]string `json:"listen,omitempty"`
 	Drain      *Progress           `json:"drain,omitempty"` // of this router itself
 	Drill      string              `json:"drill,omitempty"` // that breaks things here now, in words
+	Before     *Before             `json:"before,omitempty"`
+}
+
+// Before is the process of this router that an upgrade has replaced, while it finishes what it has.
+type Before struct {
+	PID     int    `json:"pid"`
+	Version string `json:"version"`
+	Clients int    `json:"clients"` // connections; -1: it has not said
 }
 
 // Member is a router of the cluster.
@@ -126,6 +134,9 @@ func (s *Server) status() Status {
 		Zones:    make([]Zone, 0, len(snap.Zones)),
 		Counters: s.counters(),
 		Drains:   s.o.Operators.List(),
+	}
+	if s.o.Before != nil {
+		st.Node.Before = s.o.Before()
 	}
 	if s.o.Drilling != nil {
 		st.Node.Drill = s.o.Drilling()

@@ -252,7 +252,7 @@ func (a *App) makeAdmin(c *Config) (*admin.Server, error) {
 		Traffic: traffic{a}, Ready: a.Ready, Keeps: a.Keeps, Draining: a.draining.Load, Listen: a.Listening,
 		DrainSelf: func(why admin.Reason, in time.Duration) error { return a.DrainIn(in, why.By, why.Reason) },
 		CallOff:   a.CallOff, Progress: a.ladder.progress,
-		Members: a.members, Verdicts: a.verdicts, Operators: operators{a}, Upgrade: a.upgrade,
+		Members: a.members, Verdicts: a.verdicts, Operators: operators{a}, Upgrade: a.upgrade, Before: a.elder.before,
 		Listener: a.elder.listener("admin.listen", c.Admin.Listen),
 	}
 	if a.holders != nil {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mmsrouter/mmsrouter/admin"
 	"github.com/mmsrouter/mmsrouter/app/handover"
 	"github.com/mmsrouter/mmsrouter/fence"
 )
@@ -28,6 +29,7 @@ const (
 	callRefused    = "refused"    // the new process can't begin: why
 	callSockets    = "sockets"    // give me your sockets; they come as notes before the answer
 	callTables     = "tables"     // give me your tables; they come as notes before the answer
+	callLeft       = "left"       // how many clients are left?
 	noteSocket     = "socket"     // some of them
 	noteTable      = "table"      // a piece of them
 	noteReleased   = "released"   // what only one process may do is yours now
@@ -124,7 +126,7 @@ func Inherit(p Process, version string) (*Elder, error) {
 	go func() {
 		defer close(e.done)
 		_ = e.link.Run(context.Background()) // however it ends: the elder has gone
-		e.once.Do(func() { close(e.free) })
+		e.release()
 	}()
 	if err := e.greet(version); err != nil {
 		e.Close()
@@ -239,7 +241,7 @@ func (e *Elder) onReleased(b []byte, files []*os.File) {
 		e.last = r
 		e.mu.Unlock()
 	}
-	e.once.Do(func() { close(e.free) })
+	e.release()
 }
 
 // onConnection takes a client's connection over.
@@ -342,6 +344,28 @@ func (t twin) Ask(ctx context.Context, kind string, b []byte) ([]byte, error) {
 
 // Tell implements fence.Twin.
 func (t twin) Tell(kind string, b []byte) error { return t.link.Send(kind, b) }
+
+// leftTime bounds what a look at the elder may cost a status.
+const leftTime = 200 * time.Millisecond
+
+// before tells of the elder while it lives.
+func (e *Elder) before() *admin.Before {
+	if !e.lives() {
+		return nil
+	}
+	b := &admin.Before{PID: e.said.PID, Version: e.said.Version, Clients: -1}
+	ctx, cancel := context.WithTimeout(context.Background(), leftTime)
+	defer cancel()
+	if left, err := e.link.Call(ctx, callLeft, nil); err == nil {
+		if err := json.Unmarshal(left, &b.Clients); err != nil {
+			b.Clients = -1
+		}
+	}
+	return b
+}
+
+// release closes what freed gives.
+func (e *Elder) release() { e.once.Do(func() { close(e.free) }) }
 
 // freed is closed when the elder has let go of what only one process may do; nil: there is none.
 func (e *Elder) freed() <-chan struct{} {

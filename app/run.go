@@ -82,37 +82,7 @@ func (a *App) Run(ctx context.Context) error {
 	start("admin", a.admin.Run)
 
 	a.log.Info("started", "version", a.version, "listen", a.Listening())
-	ready, free := a.checker.Ready(), a.elder.freed()
-	retire := false
-	for waiting := true; waiting; {
-		select {
-		case <-ready:
-			a.log.Info("ready: every MMSC has a first verdict")
-			a.ready()
-			if ready = nil; a.elder == nil {
-				a.notify("READY=1", "STATUS=ready: "+a.listeningLine())
-			}
-		case <-free:
-			a.takeOver()
-			a.notify("READY=1", "STATUS=ready: "+a.listeningLine()) // the elder has told the manager who we are
-			free = nil
-		case <-a.elder.gone():
-			a.mm1.Shared().Pair(nil, false)
-			a.log.Info("upgrade: the process before has ended", "pid", a.elder.said.PID)
-			a.elder.forget()
-		case <-a.handed:
-			waiting, retire = false, true
-		case <-ctx.Done():
-			waiting = false
-		case <-a.ask:
-			waiting = false
-		case <-a.now.Done():
-			waiting = false
-		case <-failed:
-			waiting = false
-		}
-	}
-	if retire {
+	if a.attend(ctx, failed) {
 		a.retire(rooms)
 	} else {
 		a.finish(rooms)
@@ -124,6 +94,46 @@ func (a *App) Run(ctx context.Context) error {
 		errs = append(errs, r.err)
 	}
 	return errors.Join(errs...)
+}
+
+// attend tells who has to know when this process serves and takes over from the one before it, until it is time to end; true: another
+// process has taken over from this one.
+func (a *App) attend(ctx context.Context, failed <-chan struct{}) (replaced bool) {
+	ready, free := a.checker.Ready(), a.elder.freed()
+	var late <-chan time.Time // the elder has not let go
+	for {
+		select {
+		case <-ready:
+			a.log.Info("ready: every MMSC has a first verdict")
+			a.ready()
+			if ready = nil; a.elder == nil {
+				a.notify("READY=1", "STATUS=ready: "+a.listeningLine())
+			} else if free != nil {
+				late = time.After(releaseTime)
+			}
+		case <-late:
+			a.log.Error("upgrade: the process before has not let go of its work; beginning all the same", "pid", a.elder.said.PID, "waited", releaseTime)
+			a.elder.release()
+		case <-free:
+			a.takeOver()
+			a.notify("READY=1", "STATUS=ready: "+a.listeningLine()) // the elder has told the manager who we are
+			free, late = nil, nil
+		case <-a.elder.gone():
+			a.mm1.Shared().Pair(nil, false)
+			a.log.Info("upgrade: the process before has ended", "pid", a.elder.said.PID)
+			a.elder.forget()
+		case <-a.handed:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-a.ask:
+			return false
+		case <-a.now.Done():
+			return false
+		case <-failed:
+			return false
+		}
+	}
 }
 
 // finish is the drain: where another router can take over, this one leaves the DNS answers and waits until resolvers

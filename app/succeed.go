@@ -6,6 +6,10 @@ import (
 	"time"
 )
 
+// releaseTime is how long the elder may take to let go of what only one process may do: attempts under way at carriers end first. A
+// frozen one must not hold the work up for ever.
+const releaseTime = 2 * time.Minute
+
 // tablesTime bounds the wait for the elder's tables.
 const tablesTime = 30 * time.Second
 

@@ -115,6 +115,7 @@ func (a *App) bear() (*heir, error) {
 	link.Answer(callRefused, h.onRefused)
 	link.Answer(callSockets, h.onSockets)
 	link.Answer(callTables, h.onTables)
+	link.Answer(callLeft, func(context.Context, []byte) ([]byte, error) { return json.Marshal(a.mm1.Clients()) })
 	hearTwin(link, func() *fence.Shared { return a.mm1.Shared() })
 	err = errors.Join(a.process.AddFile(handoverFile, theirs), theirs.Close())
 	if err != nil {

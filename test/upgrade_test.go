@@ -405,6 +405,9 @@ func TestResubmissionDuringUpgrade(t *testing.T) {
 			go post(first)
 			await(t, a, "the message at the MMSC", func(k fakemmsc.Counts) bool { return k.Wholes == 1 })
 			old, _ := r.upgrade()
+			if out := r.run(0, "status", "--admin", r.admin); !strings.Contains(out, fmt.Sprintf("process %d (version devel) still finishes what it has, 1 connections", old)) {
+				t.Errorf("status does not tell of the old process: %s", out)
+			}
 			go post(second)
 			if c.kill {
 				if err := syscall.Kill(old, syscall.SIGKILL); err != nil {

@@ -65,6 +65,9 @@ func printStatus(w io.Writer, st *admin.Status) error {
 	if d := n.Drain; d != nil {
 		fmt.Fprintf(t, "  drain: %s, %.0fs left\n", d.Step, d.Left)
 	}
+	if b := n.Before; b != nil {
+		fmt.Fprintf(t, "  upgrade: process %d (version %s) still finishes what it has, %d connections\n", b.PID, b.Version, b.Clients)
+	}
 	if len(st.Members) > 1 || len(st.Members) == 1 && st.Members[0].Drain != nil {
 		routerRows(t, st)
 	}
