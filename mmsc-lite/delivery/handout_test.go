@@ -3,6 +3,7 @@ package delivery_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -151,3 +152,52 @@ func TestCarrierSaysWhen(t *testing.T) {
 		})
 	}
 }
+
+// TestGivenBackWhenStopped stops delivery while a worker is busy: what it had claimed ahead is due at once, for another process of the node.
+func TestGivenBackWhenStopped(t *testing.T) {
+	s, err := store.Open(t.Context(), store.Options{Dir: pgtest.TempDir(t), Node: "r1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCarrier()
+	busy, release := make(chan struct{}, 10), make(chan struct{})
+	cfg := delivery.DefaultConfig()
+	cfg.Workers = 2
+	d, err := delivery.New(delivery.Options{Config: cfg, Store: s, Composer: plain{}, Log: slog.New(slog.DiscardHandler), Notifier: notifier(func(ctx context.Context, p *delivery.Push) error {
+		busy <- struct{}{}
+		<-release
+		return c.Push(ctx, p)
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keep, stopKeep := context.WithCancel(context.Background())
+	work, stopWork := context.WithCancel(context.Background())
+	ended := make(chan error, 2)
+	go func() { ended <- s.Run(keep) }()
+	worked := make(chan error, 1)
+	go func() { worked <- d.Run(work) }()
+	const all = 20
+	(&node{s, nil}).submit(t, time.Hour, addresses(all)...)
+	for range cfg.Workers {
+		<-busy
+	}
+	stopWork()
+	close(release)
+	if err := <-worked; err != nil {
+		t.Error(err)
+	}
+	due, err := s.Claim(t.Context(), 100, time.Minute)
+	if err != nil || len(due) != all-cfg.Workers {
+		t.Errorf("%d of %d are due, %v", len(due), all-cfg.Workers, err)
+	}
+	stopKeep()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+type notifier func(ctx context.Context, p *delivery.Push) error
+
+// Push implements delivery.Notifier.
+func (n notifier) Push(ctx context.Context, p *delivery.Push) error { return n(ctx, p) }

@@ -29,7 +29,7 @@ type batch struct {
 const finishTime = 5 * time.Second
 
 // Run works until ctx ends, lets attempts under way end (within finishTime) and returns after the last of them has ended and is noted. What was
-// claimed and not done is given back by the store.
+// claimed and not begun is given back.
 //
 // One goroutine claims, and while a batch is being handed out takes the next one; each piece has a goroutine while it is
 // with the carrier; one more notes what became of them, many at a time. So the work waits for carriers, and not for commits.
@@ -91,11 +91,7 @@ func (d *Delivery) round(ctx context.Context, batches chan<- batch, ahead *int) 
 			return 0, err
 		}
 		if len(b.pieces) > 0 {
-			select {
-			case batches <- b: // when the one before it has been handed out
-			case <-ctx.Done():
-				return 0, ctx.Err()
-			}
+			batches <- b // when the one before it has been handed out, or given back
 		}
 		if len(b.pieces) < *ahead {
 			break
@@ -137,19 +133,16 @@ func (d *Delivery) claim(ctx context.Context, n int) (batch, error) {
 }
 
 // handOut gives each piece a goroutine as workers become free. What has waited so long that it might not be done and noted before its
-// lease ends goes back: somebody else may be quicker.
+// lease ends goes back: somebody else may be quicker. So does what has not begun when ctx ends: another process waits for it.
 func (d *Delivery) handOut(ctx, work context.Context, b batch, workers *sync.WaitGroup, notes chan<- *store.Note) {
 	for _, p := range b.pieces {
 		select {
 		case <-d.free:
 		case <-ctx.Done():
-			return
+			notes <- p.back()
+			continue
 		}
-		if ctx.Err() != nil { // both were there
-			d.free <- struct{}{}
-			return
-		}
-		if time.Since(b.at) > d.Config.Lease/4 {
+		if ctx.Err() != nil || time.Since(b.at) > d.Config.Lease/4 {
 			notes <- p.back()
 			d.free <- struct{}{}
 			continue
