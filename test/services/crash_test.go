@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -222,8 +223,17 @@ func TestKilledAnywhere(t *testing.T) {
 // killAnywhere writes to the nodes in turn, of which one after the other is killed and started again.
 func killAnywhere(t *testing.T, nodes ...*process) {
 	users := nodes[0].users
-	p := provider.Start(t, provider.Options{Do: func(a provider.Ask) provider.Answer { return provider.Reply{Text: "re " + a.Text()}.JSON() }})
-	enter(t, "http://"+nodes[0].admin, fmt.Sprintf(`{name: echo, match: {codes: ["7000"]}, provider: {url: "%s", retry: {first: 50ms, max: 200ms, for: 1h}}}`, p.URL))
+	var calls atomic.Int64
+	p := provider.Start(t, provider.Options{Do: func(a provider.Ask) provider.Answer {
+		switch calls.Add(1) % 10 { // the provider has its own troubles
+		case 3:
+			return provider.Answer{Status: http.StatusServiceUnavailable}
+		case 6:
+			return provider.Cut("application/json")
+		}
+		return provider.Reply{Text: "re " + a.Text()}.JSON()
+	}})
+	enter(t, "http://"+nodes[0].admin, fmt.Sprintf(`{name: echo, match: {codes: ["7000"]}, provider: {url: "%s", retry: {first: 50ms, max: 200ms, for: 1h}, breaker: {failures: 1000}}}`, p.URL))
 	accepted, n := map[string]bool{}, 0
 	for round := range 20 {
 		victim, killed := nodes[round%len(nodes)], make(chan struct{})
