@@ -149,16 +149,22 @@ func (d *tables) claimIn(ctx context.Context, tx *sql.Tx, service string, n int,
 
 // work says which services have jobs that are due, and when the next one of any will be.
 func (d *tables) work(ctx context.Context, now time.Time) (services []string, next time.Time, err error) {
-	rows, err := d.QueryContext(ctx, `SELECT service, MIN(due_at) FROM svc_jobs WHERE ended_at IS NULL GROUP BY service`)
+	// The services are found one by one in the index, so that it does not matter how many jobs wait. A job that is due may have to wait for
+	// an earlier one of its session, whose time has not come: so the next time counts for services with due jobs too.
+	rows, err := d.QueryContext(ctx, `WITH RECURSIVE s (service) AS (SELECT MIN(service) FROM svc_jobs WHERE ended_at IS NULL
+			UNION ALL SELECT (SELECT MIN(j.service) FROM svc_jobs j WHERE j.ended_at IS NULL AND j.service > s.service) FROM s WHERE s.service IS NOT NULL)
+		SELECT service, (SELECT MIN(due_at) FROM svc_jobs j WHERE j.ended_at IS NULL AND j.service = s.service),
+			(SELECT MIN(due_at) FROM svc_jobs j WHERE j.ended_at IS NULL AND j.service = s.service AND j.due_at > $1) FROM s WHERE service IS NOT NULL`, millis(now))
 	err = database.Each(rows, err, func(scan func(...any) error) error {
 		var name string
-		var due int64
-		if err := scan(&name, &due); err != nil {
+		var first, later sql.NullInt64
+		if err := scan(&name, &first, &later); err != nil {
 			return err
 		}
-		if at := time.UnixMilli(due); !at.After(now) {
+		if first.Valid && !time.UnixMilli(first.Int64).After(now) {
 			services = append(services, name)
-		} else if next.IsZero() || at.Before(next) {
+		}
+		if at := time.UnixMilli(later.Int64); later.Valid && (next.IsZero() || at.Before(next)) {
 			next = at
 		}
 		return nil

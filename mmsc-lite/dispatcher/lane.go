@@ -21,6 +21,8 @@ type lane struct {
 	failed int // in a row
 	until  time.Time
 	trying bool
+
+	looked time.Time // for jobs that need no provider, while the breaker is open; Run's alone
 }
 
 // ourConcurrency is how many notices are sent at the same time.

@@ -82,6 +82,16 @@ func (d *Dispatcher) begin(ctx context.Context, wg *sync.WaitGroup, name string,
 	if n == 0 {
 		return time.Time{}, nil // the end of one of its jobs wakes us
 	}
+	if stale {
+		// All that waits for the provider is looked through for what needs none: not each time that another service's job ends.
+		if again := l.looked.Add(pollEvery); now.Before(again) {
+			if again.Before(wait) || wait.IsZero() {
+				wait = again
+			}
+			return wait, nil
+		}
+		l.looked = now
+	}
 	// A claim that has begun is brought to its end: cut off in its commit it would leave leases that nobody gives back.
 	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
 	jobs, err := d.db.claim(cctx, name, n, now, now.Add(d.cfg.Load().Lease), stale)

@@ -319,3 +319,29 @@ func TestLongWorkKeepsItsLease(t *testing.T) {
 		b.stop()
 	})
 }
+
+// TestPausesAreKept: a turn that failed is tried again after its pause, not later because the user has written more meanwhile and those
+// turns wait for it.
+func TestPausesAreKept(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPhone()
+		prov := &inside{handler: echo(t, "json", nil), away: true, keys: map[string]int{}}
+		n := start(t, p, setup{dir: dir, callers: func(*dispatcher.Service) dispatcher.Caller { return prov }})
+		enter(t, n, `{name: echo, match: {codes: ["7000"]}, provider: {url: "http://provider.example.net/", retry: {first: 100ms, max: 100ms, for: 1h}, breaker: {failures: 1000}}}`)
+		for _, text := range []string{"a", "b", "c"} {
+			say(t, n, "7000", text)
+		}
+		time.Sleep(10 * time.Second)
+		if calls, keys := prov.counted(); calls < 80 || calls > 120 || keys != 1 {
+			t.Errorf("asked %d times in 10 s with %d keys, want about 100 with one", calls, keys)
+		}
+		prov.goes(false)
+		for i, text := range []string{"a", "b", "c"} {
+			if r := <-p.got; textOf(r) != fmt.Sprintf("%d/%s/%s", i+1, strings.Repeat("x", i), text) {
+				t.Errorf("reply %q", textOf(r))
+			}
+		}
+		n.stop()
+	})
+}
