@@ -127,18 +127,20 @@ func (b *bench) turns(rounds int) ([]*measure.Table, error) {
 // neighbours is ten services, whose tenth has a provider that takes five seconds for each answer and more users than it can serve; the
 // other nine have two users each.
 func (b *bench) neighbours(rounds int) ([]*measure.Table, error) {
-	const users, backlog, pause = 2 * (services - 1), 200, 5 * time.Second
-	n := 1800
+	const users, pause = 2 * (services - 1), 5 * time.Second
+	n, few, many := 1800, 200, 20_000
 	if b.quick {
-		n = 360
+		n, many = 360, 2000
 	}
 	cols := []string{"half took at most", "99 of 100", "all", "a second", "lost"}
-	t := measure.NewTable(fmt.Sprintf("Turns of the nine, %d users; the tenth service was given %d messages just before and its provider answers …", users, backlog), "ms; a second; number", "at once", cols...)
+	t := measure.NewTable(fmt.Sprintf("Turns of nine services, %d users; the tenth service was given so many messages just before, which its provider answers …", users), "ms; a second; number",
+		fmt.Sprintf("%d, at once", few), cols...)
 	for range rounds {
 		for _, c := range []struct {
-			name string
-			slow time.Duration
-		}{{"at once", 0}, {"after 5 s each", pause}} {
+			backlog int
+			slow    time.Duration
+			name    string
+		}{{few, 0, fmt.Sprintf("%d, at once", few)}, {few, pause, fmt.Sprintf("%d, after 5 s each", few)}, {many, pause, fmt.Sprintf("%d, after 5 s each", many)}} {
 			r, err := b.start()
 			if err != nil {
 				return []*measure.Table{t}, err
@@ -147,10 +149,8 @@ func (b *bench) neighbours(rounds int) ([]*measure.Table, error) {
 			nine := func(k int) string { return code(k % (services - 1)) }
 			if _, err = r.exchange(0, at, users, nine); err == nil { // warm-up
 				r.providers.slow.Store(int64(c.slow))
-				for k := 0; k < backlog && err == nil; k++ {
-					err = r.send(at+k, code(services-1))
-				}
-				at += backlog
+				err = r.flood(at, c.backlog, code(services-1))
+				at += c.backlog
 			}
 			began := time.Now()
 			var all took
@@ -166,4 +166,20 @@ func (b *bench) neighbours(rounds int) ([]*measure.Table, error) {
 		}
 	}
 	return []*measure.Table{t}, nil
+}
+
+// flood sends n messages, each of a user of its own, and waits for no answer to them.
+func (r *router) flood(first, n int, to string) error {
+	const senders = 32
+	errs := make([]error, senders)
+	var wg sync.WaitGroup
+	for u := range senders {
+		wg.Go(func() {
+			for k := u; k < n && errs[u] == nil; k += senders {
+				errs[u] = r.send(first+k, to)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
