@@ -7,20 +7,27 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/fence"
 )
 
-// line joins two processes; cut: the other one has gone.
+// line joins two processes; cut: the other one has gone; frozen: it does not answer.
 type line struct {
-	to  *fence.Shared
-	cut bool
+	to          *fence.Shared
+	cut, frozen bool
+	asked       int
 }
 
-func (l *line) Ask(_ context.Context, kind string, b []byte) ([]byte, error) {
-	if l.cut {
+func (l *line) Ask(ctx context.Context, kind string, b []byte) ([]byte, error) {
+	l.asked++
+	switch {
+	case l.cut:
 		return nil, errors.New("gone")
+	case l.frozen:
+		<-ctx.Done()
+		return nil, ctx.Err()
 	}
 	return l.to.Hear(kind, b)
 }
@@ -125,6 +132,30 @@ func TestUpgradeJoinsSubmissionsUnderWay(t *testing.T) {
 		_, prior = old.Enter("k", now, 0, none)
 		if prior == nil || string(prior.Answer(time.Second, 100, 7)) != "ok" {
 			t.Error("the old process does not know the answer")
+		}
+	})
+}
+
+// TestFrozenProcess: one that does not answer costs its time a few times, and not with every message.
+func TestFrozenProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, young, toOld := processes(t)
+		toOld.frozen = true
+		began := time.Now()
+		for i := range 100 {
+			ticket, prior := young.Enter(fmt.Sprint("k", i), time.Now(), 0, none)
+			if prior != nil || !ticket.Whole(1, 1) {
+				t.Fatalf("submission %d does not go on", i)
+			}
+			ticket.Drop()
+		}
+		if took := time.Since(began); took > time.Second || toOld.asked != 3 {
+			t.Errorf("100 submissions took %s and asked %d times", took, toOld.asked)
+		}
+		time.Sleep(2 * time.Second)
+		toOld.frozen = false
+		if young.Enter("later", time.Now(), 0, none); toOld.asked != 4 {
+			t.Error("it is not asked again")
 		}
 	})
 }
