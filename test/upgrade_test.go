@@ -3,6 +3,7 @@ package test_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -257,6 +258,34 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	}
 	if r.pid() != last || !lives(last) {
 		t.Errorf("process %d serves, %d took over last", r.pid(), last)
+	}
+}
+
+// TestUpgradeOverTLS: connections that can't pass between processes end with an answer, and no message with them.
+func TestUpgradeOverTLS(t *testing.T) {
+	a := fake(t, "mmsc-a")
+	r := replaceable(t, "", a.URL())
+	cert, key := certificate(t, t.TempDir(), "door", 1)
+	r.change("  access_log:", fmt.Sprintf("  tls: {cert: %q, key: %q}\n  access_log:", cert, key))
+	r.start()
+	ctx, stop := context.WithCancel(t.Context())
+	finished := make(chan *handsets.Ledger, 1)
+	var sent atomic.Int64
+	go func() {
+		finished <- handsets.Run(ctx, handsets.Plan{Handset: handsets.Options{Addr: r.mm1, Timeout: 30 * time.Second, TLS: &tls.Config{InsecureSkipVerify: true}}, // who it is, is not the question
+			Handsets: 8, Prefix: "tls-", Sizes: []int{1000, 100_000}, Think: 5 * time.Millisecond, Each: func(int) { sent.Add(1) }})
+	}()
+	for range 2 {
+		before := sent.Load()
+		r.await("load", func() bool { return sent.Load() > before+100 })
+		old, _ := r.upgrade()
+		r.await("end of the old process", func() bool { return !lives(old) })
+	}
+	stop()
+	bal := (<-finished).Balance(a.Records())
+	t.Log(bal)
+	if bal.Accepted != bal.Sent || bal.Faults() != "" || bal.Copies > 0 {
+		t.Errorf("balance: %v", bal)
 	}
 }
 
