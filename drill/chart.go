@@ -132,7 +132,7 @@ func merge(all []strip) []strip {
 	var out []strip
 	for _, s := range all {
 		if n := len(out); n > 0 && out[n-1].text == s.text && out[n-1].class == s.class && s.from <= out[n-1].to {
-			out[n-1].to = s.to
+			out[n-1].to = max(out[n-1].to, s.to)
 			continue
 		}
 		out = append(out, s)

@@ -177,10 +177,11 @@ func (r *Result) answers() template.HTML {
 }
 
 func (r *Result) round(round []Answer, to time.Duration, addresses []string, strips map[string][]strip) {
-	from, silent := round[0].At, 0
+	from, silent, until := round[0].At, 0, to
 	for _, a := range round {
 		if a.Err != "" {
 			silent++
+			until = max(until, a.At+a.Took) // it was waited for
 		}
 	}
 	said := len(round) - silent
@@ -201,7 +202,7 @@ func (r *Result) round(round []Answer, to time.Duration, addresses []string, str
 		strips[r.owner(x)] = append(strips[r.owner(x)], s)
 	}
 	if silent > 0 {
-		strips["no answer"] = append(strips["no answer"], strip{from, to, "bad", fmt.Sprintf("%d of %d servers silent", silent, len(round))})
+		strips["no answer"] = append(strips["no answer"], strip{from, until, "bad", "a server is silent"})
 	}
 }
 

@@ -28,8 +28,12 @@ type resolver struct {
 
 func newResolver(e Entry) *resolver { return &resolver{entry: e} }
 
-// patience is how long a server may take for an answer.
-const patience = 300 * time.Millisecond
+// How long a server may take for an answer: patience before the resolver asks the next one, silence before a query counts as
+// unanswered, which is what resolvers wait at the most.
+const (
+	patience = 300 * time.Millisecond
+	silence  = 2 * time.Second
+)
 
 // lookup gives the addresses, at least one.
 func (r *resolver) lookup(ctx context.Context) ([]string, error) {
@@ -45,7 +49,7 @@ func (r *resolver) lookup(ctx context.Context) ([]string, error) {
 	for _, s := range r.entry.DNS {
 		var addrs []string
 		var ttl time.Duration
-		if addrs, ttl, err = r.ask(ctx, s.Address); err == nil && len(addrs) > 0 {
+		if addrs, ttl, err = r.ask(ctx, s.Address, patience); err == nil && len(addrs) > 0 {
 			r.addrs, r.until = addrs, time.Now().Add(ttl)
 			return addrs, nil
 		}
@@ -57,22 +61,22 @@ func (r *resolver) lookup(ctx context.Context) ([]string, error) {
 }
 
 // ask asks one server for the IPv4 addresses, or, if there are none, for the IPv6 ones.
-func (r *resolver) ask(ctx context.Context, server string) (addrs []string, ttl time.Duration, err error) {
+func (r *resolver) ask(ctx context.Context, server string, within time.Duration) (addrs []string, ttl time.Duration, err error) {
 	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
-		if addrs, ttl, err = r.query(ctx, server, qtype); err != nil || len(addrs) > 0 {
+		if addrs, ttl, err = r.query(ctx, server, qtype, within); err != nil || len(addrs) > 0 {
 			return addrs, ttl, err
 		}
 	}
 	return nil, 0, nil
 }
 
-func (r *resolver) query(ctx context.Context, server string, qtype uint16) ([]string, time.Duration, error) {
+func (r *resolver) query(ctx context.Context, server string, qtype uint16, within time.Duration) ([]string, time.Duration, error) {
 	m := new(dns.Msg)
 	m.SetQuestion(dns.Fqdn(r.entry.Host), qtype)
 	m.SetEdns0(1232, false)
 	o := m.IsEdns0()
 	o.Option = append(o.Option, &dns.EDNS0_LOCAL{Code: markOption, Data: []byte(r.entry.Mark)})
-	c := dns.Client{Timeout: patience}
+	c := dns.Client{Timeout: within}
 	a, _, err := c.ExchangeContext(ctx, m, server)
 	if err != nil {
 		return nil, 0, err
@@ -98,39 +102,38 @@ func (r *resolver) query(ctx context.Context, server string, qtype uint16) ([]st
 
 // Answer is what one name server said at a time.
 type Answer struct {
-	At        time.Duration
+	At, Took  time.Duration
 	Router    string
 	Addresses []string // sorted
 	Err       string   // it did not answer
 }
 
-// watchDNS asks every server again and again, past any cache.
+// watchDNS asks every server again and again, past any cache; each by itself, so that a silent one holds nobody up.
 func (r *run) watchDNS(ctx context.Context) {
-	if len(r.entry.DNS) == 0 {
-		return
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, s := range r.entry.DNS {
+		wg.Go(func() { r.watchServer(ctx, s) })
 	}
+}
+
+func (r *run) watchServer(ctx context.Context, s Server) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
-		var wg sync.WaitGroup
-		for _, s := range r.entry.DNS {
-			wg.Go(func() {
-				at := time.Now()
-				addrs, _, err := r.names.ask(ctx, s.Address)
-				if ctx.Err() != nil {
-					return
-				}
-				a := Answer{At: r.since(at), Router: s.Router, Addresses: addrs}
-				if err != nil {
-					a.Err = plain(err)
-				}
-				slices.SortFunc(a.Addresses, compareAddresses)
-				r.mu.Lock()
-				defer r.mu.Unlock()
-				r.dns = append(r.dns, a)
-			})
+		at := time.Now()
+		addrs, _, err := r.names.ask(ctx, s.Address, silence)
+		if ctx.Err() != nil {
+			return
 		}
-		wg.Wait()
+		a := Answer{At: r.since(at), Took: time.Since(at), Router: s.Router, Addresses: addrs}
+		if err != nil {
+			a.Err = plain(err)
+		}
+		slices.SortFunc(a.Addresses, compareAddresses)
+		r.mu.Lock()
+		r.dns = append(r.dns, a)
+		r.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return
