@@ -96,7 +96,7 @@ func (b *bench) turns(rounds int) ([]*measure.Table, error) {
 			for _, kind := range kinds {
 				n := n
 				if users[i] == 1 {
-					n /= 4
+					n /= 10
 				}
 				before, began := measure.Total(r.proc.Pid()), time.Now()
 				var t took
@@ -130,7 +130,7 @@ func (b *bench) neighbours(rounds int) ([]*measure.Table, error) {
 	const users, pause = 2 * (services - 1), 5 * time.Second
 	n, few, many := 1800, 200, 20_000
 	if b.quick {
-		n, many = 360, 2000
+		n, many = 360, 1000
 	}
 	cols := []string{"half took at most", "99 of 100", "all", "a second", "lost"}
 	t := measure.NewTable(fmt.Sprintf("Turns of nine services, %d users; the tenth service was given so many messages just before, which its provider answers …", users), "ms; a second; number",
