@@ -122,7 +122,7 @@ func (a *App) bear() (*heir, error) {
 		return nil, errors.Join(fmt.Errorf("pass the socket on: %w", err), link.Close())
 	}
 	a.links.Go(func() { _ = link.Run(context.Background()) }) // it ends with the new process, or by Close
-	err = a.process.Upgrade()
+	err = a.startAnew()
 	h.mu.Lock()
 	if err == nil && h.said.PID == 0 {
 		h.reason, err = "the new process has not said who it is", errors.New("no hello")
@@ -138,7 +138,7 @@ func (a *App) bear() (*heir, error) {
 	switch {
 	case h.reason != "":
 		err = errors.New(h.reason)
-	case strings.Contains(err.Error(), "parent hasn't exited"):
+	case elderLives(err):
 		err = ErrElderLives
 	case strings.Contains(err.Error(), "timed out"):
 		err = fmt.Errorf("the new process did not serve within upgrade.timeout (%s) and was killed", a.cfg.Load().Upgrade.Timeout)
@@ -146,6 +146,32 @@ func (a *App) bear() (*heir, error) {
 		err = fmt.Errorf("the new process ended before it served; its words stand in the log: %w", err)
 	}
 	return nil, err
+}
+
+// elderGone is how long tableflip may take to hear of an end that our own link to the process before has told already.
+const elderGone = 5 * time.Second
+
+// startAnew starts the new process.
+func (a *App) startAnew() error {
+	limit, tick := time.NewTimer(elderGone), time.NewTicker(5*time.Millisecond)
+	defer limit.Stop()
+	defer tick.Stop()
+	for {
+		err := a.process.Upgrade()
+		if !elderLives(err) {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			return err
+		}
+	}
+}
+
+// elderLives knows tableflip's refusal while the process before has not ended; it has no type of its own.
+func elderLives(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "parent hasn't exited")
 }
 
 func (h *heir) onHello(_ context.Context, b []byte) ([]byte, error) {

@@ -25,6 +25,7 @@ type process struct {
 	given  *os.File
 	ready  chan struct{}
 	once   sync.Once
+	deaf   int // how often it still takes the process before for alive, though that has ended
 }
 
 func (p *process) HasParent() bool                    { return p.parent != nil }
@@ -48,6 +49,10 @@ func duplicate(t *testing.T, f *os.File) *os.File {
 
 // Upgrade plays the new process.
 func (p *process) Upgrade() error {
+	if p.deaf > 0 {
+		p.deaf--
+		return errors.New("parent hasn't exited")
+	}
 	link, err := handover.Open(p.given)
 	if err != nil {
 		return err
@@ -105,7 +110,7 @@ func say(t *testing.T, v any) []byte {
 
 // TestUpgradeToAnotherVersion: programs whose tables differ hand the sockets over and begin without them, and say so.
 func TestUpgradeToAnotherVersion(t *testing.T) {
-	p := &process{t: t, ready: make(chan struct{})}
+	p := &process{t: t, ready: make(chan struct{}), deaf: 2}
 	p.next = func(link *handover.Link) error {
 		_, err := link.Call(t.Context(), "hello", say(t, map[string]any{"base": 1, "tables": []int{7}, "pid": 4242, "version": "9", "more": "later"}))
 		if err == nil {
