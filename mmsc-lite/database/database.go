@@ -16,7 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // Options of Open.
@@ -57,7 +58,38 @@ func openSQLite(o Options) (*sql.DB, error) {
 	}
 	pragmas := append([]string{"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)", "temp_store(MEMORY)", "journal_size_limit(67108864)"}, o.Pragmas...)
 	path := (&url.URL{Path: filepath.Join(o.Dir, o.File)}).EscapedPath()
-	return sql.Open("sqlite", "file:"+path+"?"+url.Values{"_txlock": {"immediate"}, "_pragma": pragmas}.Encode())
+	db, err := sql.Open("sqlite", "file:"+path+"?"+url.Values{"_txlock": {"immediate"}, "_pragma": pragmas}.Encode())
+	if err != nil {
+		return nil, err
+	}
+	if err := first(db); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// openTime bounds the first connection.
+const openTime = 10 * time.Second
+
+// first makes the first connection, which turns a new file to WAL. Where two processes do that at once SQLite tells one of them
+// that the file is locked, without the wait that busy_timeout asks for: it could wait for itself.
+func first(db *sql.DB) error {
+	ctx, cancel := context.WithTimeout(context.Background(), openTime)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := db.PingContext(ctx)
+		var lite *sqlite.Error
+		if !errors.As(err, &lite) || lite.Code()&0xFF != sqlite3.SQLITE_BUSY {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 func openPostgres(address string) (*sql.DB, error) {

@@ -171,7 +171,7 @@ func TestBadOptions(t *testing.T) {
 		{"an address that can't be read", database.Options{Address: "postgres://u:geheim@[::1", Connections: 1}, "can't be read"},
 		{"nobody listens", database.Options{Address: "postgres://u:geheim@127.0.0.1:1/x", Connections: 2}, "schema: "},
 		{"a file in place of the folder", database.Options{Dir: file, File: "x.db", Connections: 1}, "data folder"},
-		{"no SQLite file", database.Options{Dir: dir, File: "garbage.db", Connections: 1}, "schema: "},
+		{"no SQLite file", database.Options{Dir: dir, File: "garbage.db", Connections: 1}, "not a database"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			db, err := database.Open(c.o)

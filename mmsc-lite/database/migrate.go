@@ -19,13 +19,22 @@ type Schema struct {
 }
 
 // Migrate brings the tables to the newest version. Several nodes may start at once: PostgreSQL's advisory lock lets one of
-// them do it at a time, whose connection is one more than the migration's own; SQLite has its file lock.
+// them do it at a time, whose connection is one more than the migration's own; on SQLite each step is one transaction, see
+// migrateTries.
 func (d *DB) Migrate(ctx context.Context, s Schema) error {
-	if err := d.migrate(ctx, s); err != nil {
+	err := d.migrate(ctx, s)
+	for tries := 1; tries < migrateTries && err != nil && !d.Postgres && ctx.Err() == nil; tries++ {
+		err = d.migrate(ctx, s)
+	}
+	if err != nil {
 		return fmt.Errorf("schema: %w", err)
 	}
 	return nil
 }
+
+// migrateTries bounds how often a migration of SQLite is begun again. Nothing keeps two processes from the same step: one
+// commits it, the other's is undone as a whole, and then sees the first one's.
+const migrateTries = 10
 
 func (d *DB) migrate(ctx context.Context, s Schema) error {
 	words := strings.NewReplacer("{SERIAL}", "INTEGER PRIMARY KEY", "{BYTES}", "BLOB")
