@@ -80,8 +80,7 @@ func first(db *sql.DB) error {
 	defer tick.Stop()
 	for {
 		err := db.PingContext(ctx)
-		var lite *sqlite.Error
-		if !errors.As(err, &lite) || lite.Code()&0xFF != sqlite3.SQLITE_BUSY {
+		if !busy(err) {
 			return err
 		}
 		select {
@@ -90,6 +89,16 @@ func first(db *sql.DB) error {
 			return err
 		}
 	}
+}
+
+// busy says that SQLite has refused because another connection works on the same file.
+func busy(err error) bool {
+	var lite *sqlite.Error
+	if !errors.As(err, &lite) {
+		return false
+	}
+	code := lite.Code() & 0xFF // without what its extended codes add
+	return code == sqlite3.SQLITE_BUSY || code == sqlite3.SQLITE_LOCKED
 }
 
 func openPostgres(address string) (*sql.DB, error) {

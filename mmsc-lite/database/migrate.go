@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -22,9 +23,9 @@ type Schema struct {
 // them do it at a time, whose connection is one more than the migration's own; on SQLite each step is one transaction, see
 // migrateTries.
 func (d *DB) Migrate(ctx context.Context, s Schema) error {
-	err := d.migrate(ctx, s)
-	for tries := 1; tries < migrateTries && err != nil && !d.Postgres && ctx.Err() == nil; tries++ {
-		err = d.migrate(ctx, s)
+	again, err := d.migrate(ctx, s)
+	for tries := 1; tries < migrateTries && again && ctx.Err() == nil; tries++ {
+		again, err = d.migrate(ctx, s)
 	}
 	if err != nil {
 		return fmt.Errorf("schema: %w", err)
@@ -36,7 +37,28 @@ func (d *DB) Migrate(ctx context.Context, s Schema) error {
 // commits it, the other's is undone as a whole, and then sees the first one's.
 const migrateTries = 10
 
-func (d *DB) migrate(ctx context.Context, s Schema) error {
+// migrate says of an error whether it comes of another process that migrates too, so that it is worth another try.
+func (d *DB) migrate(ctx context.Context, s Schema) (again bool, err error) {
+	p, err := d.provider(s)
+	if err != nil {
+		return false, err
+	}
+	if _, err = p.Up(ctx); err == nil || d.Postgres {
+		return false, err
+	}
+	if busy(err) {
+		return true, err
+	}
+	var step *goose.PartialError
+	if !errors.As(err, &step) {
+		return false, err
+	}
+	version, unknown := p.GetDBVersion(ctx)
+	return unknown == nil && version >= step.Failed.Source.Version, err // it stands there, and not by us
+}
+
+// provider is goose for these tables. It serves for one try: it looks for the table of versions only once.
+func (d *DB) provider(s Schema) (*goose.Provider, error) {
 	words := strings.NewReplacer("{SERIAL}", "INTEGER PRIMARY KEY", "{BYTES}", "BLOB")
 	dialect := goose.DialectSQLite3
 	options := []goose.ProviderOption{goose.WithTableName(s.Table), goose.WithDisableGlobalRegistry(true)}
@@ -45,26 +67,21 @@ func (d *DB) migrate(ctx context.Context, s Schema) error {
 		dialect = goose.DialectPostgres
 		locker, err := lock.NewPostgresSessionLocker()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		options = append(options, goose.WithSessionLocker(locker))
 	}
 	names, err := fs.Glob(s.Files, "migrations/*.sql")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	files := fstest.MapFS{}
 	for _, name := range names {
 		text, err := fs.ReadFile(s.Files, name)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		files[path.Base(name)] = &fstest.MapFile{Data: []byte(words.Replace(string(text)))}
 	}
-	p, err := goose.NewProvider(dialect, d.DB, files, options...)
-	if err != nil {
-		return err
-	}
-	_, err = p.Up(ctx)
-	return err
+	return goose.NewProvider(dialect, d.DB, files, options...)
 }
