@@ -262,6 +262,10 @@ func TestReload(t *testing.T) {
 		if err := a.Reload(); err == nil || !strings.Contains(err.Error(), ":9: mmsc: can't change while running") {
 			t.Fatalf("%v", err)
 		}
+		a.write(t, head+mmscs("", one)+"upgrade: {timeout: 2m}\n")
+		if err := a.Reload(); err == nil || !strings.Contains(err.Error(), ":9: upgrade.timeout: can't change while running") {
+			t.Fatalf("%v", err)
+		}
 	})
 	t.Run("a file that is gone changes nothing", func(t *testing.T) {
 		if err := os.Rename(a.file, a.file+".away"); err != nil {

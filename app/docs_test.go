@@ -251,8 +251,8 @@ func reference(t *testing.T) []byte {
 		"key and what is allowed (`mmsrouter check -c FILE`). A key without a value counts as left out. Durations are written as `500ms`, `30s`, `5m`,\n" +
 		"sizes as `64KiB`, `5MiB`, networks as `192.0.2.0/24`. `[]` stands for each entry of a list.\n\n" +
 		"SIGHUP reads the file again. What a running router can't take over (`node`, `dns.listen`, `mmsc` but for its `services`, `platform` and\n" +
-		"`outgoing`, `cluster`, `admin.listen`, `log.format`, and\n" +
-		"whether there is a zone at all) is refused with its line; the sizes of fence, owner table, fate index and replay memory, and the place of\n" +
+		"`outgoing`, `push`, `ppg`, `cluster`, `takeover`, `admin.listen`, `log.format`, `upgrade.timeout`, and whether there is a zone,\n" +
+		"a listed operator or the services at all) is refused with its line; the sizes of fence, owner table, fate index and replay memory, and the place of\n" +
 		"the access log, stay as they were until a restart.\n")
 	c := newComments()
 	def := reflect.ValueOf(app.DefaultConfig())

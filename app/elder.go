@@ -66,6 +66,7 @@ type released struct {
 // Process starts the process that replaces this one and passes it a file; *tableflip.Upgrader is one.
 type Process interface {
 	HasParent() bool
+	WaitForParent(ctx context.Context) error // until that has ended
 	File(name string) (*os.File, error)
 	AddFile(name string, f *os.File) error
 	Upgrade() error

@@ -169,7 +169,7 @@ func needsRestart(doc *strict.Document, old, c *Config) strict.Mistakes {
 		{"mmsc", fixed(old), fixed(c)}, {"mmsc.services.enabled", old.MMSC.Services.Enabled, c.MMSC.Services.Enabled}, {"push", old.Push, c.Push}, {"ppg", old.PPG, c.PPG},
 		{"peers.operators", len(old.Peers.Operators) > 0, len(c.Peers.Operators) > 0}, {"cluster", old.Cluster, c.Cluster},
 		{"takeover", old.Takeover, c.Takeover}, {"admin.listen", old.Admin.Listen, c.Admin.Listen},
-		{"log.format", old.Log.Format, c.Log.Format},
+		{"log.format", old.Log.Format, c.Log.Format}, {"upgrade.timeout", old.Upgrade.Timeout, c.Upgrade.Timeout},
 	} {
 		if !reflect.DeepEqual(k.old, k.new) {
 			all = append(all, strict.Mistake{File: doc.File, Line: doc.Line(k.key), Key: k.key, Text: "can't change while running; restart to change it, or mmsrouter upgrade"})

@@ -72,6 +72,9 @@ func (a *App) Upgrade() (Upgraded, error) {
 	case a.elder.lives():
 		return Upgraded{}, fmt.Errorf("%w (process %d)", ErrElderLives, a.elder.said.PID)
 	}
+	if err := a.awaitElder(); err != nil {
+		return Upgraded{}, err
+	}
 	a.log.Info("upgrade: starting the program anew", "program", os.Args[0])
 	h, err := a.bear()
 	if err != nil {
@@ -122,7 +125,9 @@ func (a *App) bear() (*heir, error) {
 		return nil, errors.Join(fmt.Errorf("pass the socket on: %w", err), link.Close())
 	}
 	a.links.Go(func() { _ = link.Run(context.Background()) }) // it ends with the new process, or by Close
-	err = a.startAnew()
+	began, limit := time.Now(), a.cfg.Load().Upgrade.Timeout
+	err = a.process.Upgrade()
+	took := time.Since(began)
 	h.mu.Lock()
 	if err == nil && h.said.PID == 0 {
 		h.reason, err = "the new process has not said who it is", errors.New("no hello")
@@ -138,40 +143,25 @@ func (a *App) bear() (*heir, error) {
 	switch {
 	case h.reason != "":
 		err = errors.New(h.reason)
-	case elderLives(err):
-		err = ErrElderLives
-	case strings.Contains(err.Error(), "timed out"):
-		err = fmt.Errorf("the new process did not serve within upgrade.timeout (%s) and was killed", a.cfg.Load().Upgrade.Timeout)
+	case took >= limit:
+		err = fmt.Errorf("the new process did not serve within upgrade.timeout (%s) and was killed", limit)
 	default:
 		err = fmt.Errorf("the new process ended before it served; its words stand in the log: %w", err)
 	}
 	return nil, err
 }
 
-// elderGone is how long tableflip may take to hear of an end that our own link to the process before has told already.
+// elderGone is how long the Process may take to hear of an end that our own link to the process before has told already.
 const elderGone = 5 * time.Second
 
-// startAnew starts the new process.
-func (a *App) startAnew() error {
-	limit, tick := time.NewTimer(elderGone), time.NewTicker(5*time.Millisecond)
-	defer limit.Stop()
-	defer tick.Stop()
-	for {
-		err := a.process.Upgrade()
-		if !elderLives(err) {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-limit.C:
-			return err
-		}
+// awaitElder returns when the Process, too, knows that the one before has ended: it starts no other one before that.
+func (a *App) awaitElder() error {
+	ctx, cancel := context.WithTimeout(a.now, elderGone)
+	defer cancel()
+	if err := a.process.WaitForParent(ctx); err != nil && ctx.Err() != nil {
+		return ErrElderLives
 	}
-}
-
-// elderLives knows tableflip's refusal while the process before has not ended; it has no type of its own.
-func elderLives(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "parent hasn't exited")
+	return nil // an error of its own is how the other one has ended, and that it has
 }
 
 func (h *heir) onHello(_ context.Context, b []byte) ([]byte, error) {

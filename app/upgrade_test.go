@@ -25,13 +25,29 @@ type process struct {
 	given  *os.File
 	ready  chan struct{}
 	once   sync.Once
-	deaf   int // how often it still takes the process before for alive, though that has ended
+	heard  <-chan struct{} // closed: it, too, knows of the end of the process before; nil: it does
+	asked  func()          // when that is waited for
 }
 
-func (p *process) HasParent() bool                    { return p.parent != nil }
-func (p *process) File(string) (*os.File, error)      { return p.parent, nil }
-func (p *process) Ready() error                       { p.once.Do(func() { close(p.ready) }); return nil }
-func (p *process) Stop()                              {}
+func (p *process) HasParent() bool               { return p.parent != nil }
+func (p *process) File(string) (*os.File, error) { return p.parent, nil }
+func (p *process) Ready() error                  { p.once.Do(func() { close(p.ready) }); return nil }
+func (p *process) Stop()                         {}
+
+func (p *process) WaitForParent(ctx context.Context) error {
+	if p.heard == nil {
+		return nil
+	}
+	if p.asked != nil {
+		p.asked()
+	}
+	select {
+	case <-p.heard:
+		return errors.New("it ended in a way of its own")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 func (p *process) AddFile(_ string, f *os.File) error { p.given = duplicate(p.t, f); return nil }
 
 func duplicate(t *testing.T, f *os.File) *os.File {
@@ -49,9 +65,12 @@ func duplicate(t *testing.T, f *os.File) *os.File {
 
 // Upgrade plays the new process.
 func (p *process) Upgrade() error {
-	if p.deaf > 0 {
-		p.deaf--
-		return errors.New("parent hasn't exited")
+	if p.heard != nil {
+		select {
+		case <-p.heard:
+		default:
+			return errors.New("the process before lives")
+		}
 	}
 	link, err := handover.Open(p.given)
 	if err != nil {
@@ -110,7 +129,8 @@ func say(t *testing.T, v any) []byte {
 
 // TestUpgradeToAnotherVersion: programs whose tables differ hand the sockets over and begin without them, and say so.
 func TestUpgradeToAnotherVersion(t *testing.T) {
-	p := &process{t: t, ready: make(chan struct{}), deaf: 2}
+	heard := make(chan struct{})
+	p := &process{t: t, ready: make(chan struct{}), heard: heard, asked: func() { close(heard) }}
 	p.next = func(link *handover.Link) error {
 		_, err := link.Call(t.Context(), "hello", say(t, map[string]any{"base": 1, "tables": []int{7}, "pid": 4242, "version": "9", "more": "later"}))
 		if err == nil {
