@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"net"
 	"time"
 )
 
@@ -110,20 +109,4 @@ func (a *App) gate() <-chan struct{} {
 		return nil
 	}
 	return a.begin
-}
-
-// handedSockets gives the DNS room the elder's; nil: there is none.
-func (e *Elder) handedSockets(key string) func(at string) (*net.TCPListener, []*net.UDPConn) {
-	if e == nil {
-		return nil
-	}
-	return func(at string) (*net.TCPListener, []*net.UDPConn) { return e.pair(key, at) }
-}
-
-// handedListeners gives the proxy the elder's; nil: there is none.
-func (e *Elder) handedListeners(key string) func(at string) net.Listener {
-	if e == nil {
-		return nil
-	}
-	return func(at string) net.Listener { return e.listener(key, at) }
 }

@@ -16,10 +16,8 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -75,12 +73,6 @@ type Cluster struct {
 	handlers map[string]Handler
 	states   []*state
 	running  bool
-}
-
-// state is one named state.
-type state struct {
-	name   string
-	merger Merger
 }
 
 // New checks the options and binds the gossip address; nothing is sent or taken before Run.
@@ -156,41 +148,6 @@ func (c *Cluster) Node() string { return c.opt.Node }
 // AskTimeout is how long a message may wait for another router's word.
 func (c *Cluster) AskTimeout() time.Duration { return c.opt.Config.AskTimeout }
 
-// State registers a named state, the same on every router, before Run.
-func (c *Cluster) State(name string, m Merger) error {
-	if name == "" || len(name) > maxStateName {
-		return fmt.Errorf("cluster state %.80q: want a name of 1 to %d octets", name, maxStateName)
-	}
-	c.reg.Lock()
-	defer c.reg.Unlock()
-	if c.running || len(c.states) == maxStates {
-		return fmt.Errorf("cluster state %q: the cluster runs already, or has %d states", name, len(c.states))
-	}
-	for _, s := range c.states {
-		if s.name == name {
-			return fmt.Errorf("cluster state %q: registered twice", name)
-		}
-	}
-	c.states = append(c.states, &state{name, m})
-	m.Bind(func(d Delta) { c.pass(name, d) })
-	return nil
-}
-
-func (c *Cluster) stateList() []*state {
-	c.reg.RLock()
-	defer c.reg.RUnlock()
-	return c.states // only grows before Run
-}
-
-func (c *Cluster) stateOf(name string) *state {
-	for _, s := range c.stateList() {
-		if s.name == name {
-			return s
-		}
-	}
-	return nil
-}
-
 // Members gives all routers that are known, this one first.
 func (c *Cluster) Members() []Member { return c.members.list() }
 
@@ -235,174 +192,4 @@ func (c *Cluster) Sever(f func(peer string) bool) {
 		return
 	}
 	c.transport.severed.Store(&f)
-}
-
-// broadcast is a change that waits to be passed on.
-type broadcast struct {
-	name string
-	b    []byte
-}
-
-func (b *broadcast) Name() string                            { return b.name }
-func (b *broadcast) Message() []byte                         { return b.b }
-func (b *broadcast) Finished()                               {}
-func (b *broadcast) Invalidates(o memberlist.Broadcast) bool { return false } // by Name
-
-// pass puts a change into the gossip.
-func (c *Cluster) pass(state string, d Delta) {
-	b := appendString(append(make([]byte, 0, 8+len(state)+len(d.Payload)), wireVersion, msgDelta), state)
-	b = append(b, d.Payload...)
-	if len(b) <= maxPacket {
-		c.queue.QueueBroadcast(&broadcast{name: state + "\x00" + d.Key, b: b})
-		return
-	}
-	peers := append([]string(nil), c.Living()...)
-	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
-	for _, p := range peers[:min(len(peers), bulkFanOut)] {
-		if !c.post(p, b) {
-			return // the next comparison of states brings it
-		}
-	}
-}
-
-// bulkFanOut is how many routers get a change that is too large for gossip; those to whom it is news pass it on. With
-// ten, one of 200 routers is left out once in a hundred such changes, and waits for a comparison of states.
-const bulkFanOut = 10
-
-// Run joins, gossips and answers until ctx ends, then says farewell and returns after the last goroutine.
-func (c *Cluster) Run(ctx context.Context) error {
-	c.reg.Lock()
-	if c.running {
-		c.reg.Unlock()
-		return errors.New("cluster: runs already, or has ended")
-	}
-	c.running = true
-	c.reg.Unlock()
-	c.transport.start()
-	m, err := memberlist.Create(c.config())
-	if err != nil {
-		c.over.Store(true)
-		return errors.Join(fmt.Errorf("cluster: %w", err), c.transport.Shutdown())
-	}
-	c.list.Store(m)
-	c.log.Info("gossip runs", "address", c.Addr(), "cluster", c.opt.Config.Name, "encrypted", c.keys != nil)
-
-	// What serves others goes on until the farewell is said.
-	inner, end := context.WithCancel(context.WithoutCancel(ctx))
-	defer end()
-	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(func() { c.work(inner) })
-		wg.Go(func() { c.carry(inner, m) })
-	}
-	wg.Go(func() { c.tell(inner, m) })
-	wg.Go(func() { c.tick(inner) })
-	wg.Go(func() { c.joins(ctx) })
-	<-ctx.Done()
-	c.farewell(m)
-	c.over.Store(true)
-	end()
-	err = m.Shutdown()
-	wg.Wait()
-	c.transport.wait()
-	return err
-}
-
-// config is memberlist's.
-func (c *Cluster) config() *memberlist.Config {
-	o := &c.opt.Config
-	d := delegate{c}
-	m := memberlist.DefaultLANConfig()
-	m.Name, m.Label, m.Transport, m.Keyring = c.opt.Node, o.Name, c.transport, c.keys
-	m.BindAddr, m.BindPort = c.transport.local.Addr().String(), int(c.transport.local.Port())
-	m.ProbeInterval, m.ProbeTimeout = o.ProbeInterval, o.ProbeTimeout
-	m.SuspicionMult, m.SuspicionMaxTimeoutMult = o.Suspicion, 3
-	m.GossipInterval, m.PushPullInterval = o.GossipInterval, o.SyncInterval
-	m.TCPTimeout = 3 * time.Second
-	m.HandoffQueueDepth = maxTasks
-	m.DeadNodeReclaimTime = 10 * o.ProbeInterval // a router that comes back with another address
-	m.EnableCompression = false                  // small messages grow by it, and it costs more than the encryption
-	m.Delegate, m.Events, m.Alive, m.Conflict, m.Ping = d, d, d, d, d
-	m.DelegateProtocolMin, m.DelegateProtocolMax, m.DelegateProtocolVersion = 1, 1, 1
-	m.Logger = log.New(memberlistLog{c.log, c.complain}, "", 0)
-	return m
-}
-
-// tell sends our metadata out when it changes.
-func (c *Cluster) tell(ctx context.Context, m *memberlist.Memberlist) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-c.announce:
-			if !c.tellOnce(m) {
-				return // the farewell carries it
-			}
-		}
-	}
-}
-
-// tellOnce queues our metadata for the next rounds of gossip; false: the farewell does. memberlist takes one change at a time, and a word from
-// before the farewell must not come behind it.
-func (c *Cluster) tellOnce(m *memberlist.Memberlist) bool {
-	c.updating.Lock()
-	defer c.updating.Unlock()
-	if c.leaving.Load() {
-		return false
-	}
-	_ = m.UpdateNode(time.Millisecond) // its one error is that it has not been sent within this time: it is queued
-	return true
-}
-
-// mostQueued bounds the changes that wait to be passed on; comparisons of states bring what is dropped.
-const mostQueued = 8192
-
-// tick ends what ends by itself.
-func (c *Cluster) tick(ctx context.Context) {
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
-	others := 0
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-		for _, s := range c.stateList() {
-			s.merger.Tick()
-		}
-		c.members.forget(time.Now().Add(-c.opt.Config.Forget))
-		if c.queue.NumQueued() > mostQueued {
-			c.queue.Prune(mostQueued)
-		}
-		n := len(c.Living())
-		if n == 0 && others > 0 {
-			select {
-			case c.alone <- struct{}{}:
-			default: // it has not been looked at yet
-			}
-		}
-		others = n
-	}
-}
-
-// farewell leaves the cluster, within leave_timeout.
-func (c *Cluster) farewell(m *memberlist.Memberlist) {
-	if c.handOver.Load() {
-		return
-	}
-	c.updating.Lock()
-	defer c.updating.Unlock()
-	c.leaving.Store(true)
-	half := c.opt.Config.LeaveTimeout / 2
-	if half <= 0 || len(c.Living()) == 0 {
-		return
-	}
-	// The metadata says that it is a farewell, then memberlist's own word ends the membership.
-	if err := m.UpdateNode(half); err != nil {
-		c.log.Warn("say farewell to the cluster", "err", err)
-	}
-	if err := m.Leave(half); err != nil {
-		c.log.Warn("leave the cluster", "err", err)
-	}
 }

@@ -5,12 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"time"
 
-	"github.com/mmsrouter/mmsrouter/mms"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/outgoing"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/platform"
 )
@@ -145,60 +142,6 @@ func (d *Dispatcher) answered(ctx context.Context, tx *sql.Tx, j *job, sent []pl
 	return nil
 }
 
-// fault is an error that says whether the same thing may work later.
-type fault struct {
-	retry bool
-	after time.Duration // the provider's wish
-	err   error
-}
-
-func (f *fault) Error() string { return f.err.Error() }
-func (f *fault) Unwrap() error { return f.err }
-
-func forGood(err error) error { return &fault{err: err} }
-
-// failed says what becomes of a job that failed.
-func (d *Dispatcher) failed(ctx context.Context, j *job, err error) outcome {
-	now := time.Now()
-	if ctx.Err() != nil {
-		return outcome{State: j.State, Again: now, Error: "interrupted"} // we are being stopped: the next one goes on at once
-	}
-	retry := true
-	var f *fault
-	if errors.As(err, &f) {
-		retry = f.retry
-	}
-	d.log.Info("service did not work", "service", j.Service, "kind", j.Kind, "job", j.ID, "user", mms.Mask(j.User), "attempt", j.Attempts, "again", retry, "err", err)
-	if retry && now.Before(j.GiveUp) {
-		pause := j.pause()
-		if f != nil && f.after > pause {
-			pause = f.after
-		}
-		again := now.Add(pause)
-		if again.After(j.GiveUp) {
-			again = j.GiveUp
-		}
-		return outcome{State: jobDue, Again: again, Error: err.Error()}
-	}
-	if j.Kind == kindTurn {
-		return outcome{State: jobFallback, Again: now, GiveUp: now.Add(noticeLife), Error: err.Error()}
-	}
-	return outcome{State: jobDead, Again: now, Error: err.Error()}
-}
-
-// pause gives the time before another attempt: it doubles, with a tenth more or less.
-func (j *job) pause() time.Duration {
-	r := DefaultService().Provider.Retry
-	if j.entry != nil {
-		r = j.entry.Provider.Retry
-	}
-	p := r.First << min(j.Attempts-1, 20)
-	if p <= 0 || p > r.Max {
-		p = r.Max
-	}
-	return p - p/10 + rand.N(p/5+1)
-}
-
 // obtain asks the provider. On nil the job has its answer, or its state is waiting.
 func (d *Dispatcher) obtain(ctx context.Context, l *lane, j *job) error {
 	now := time.Now()
@@ -265,106 +208,4 @@ func (j *job) understand(p *Provider, ans *outgoing.Answer, err error) (string, 
 		return resultGarbage, forGood(err)
 	}
 	return resultAnswered, nil
-}
-
-// send has the platform make the user's message of an answer.
-func (d *Dispatcher) send(ctx context.Context, j *job) ([]platform.Sent, error) {
-	if j.entry == nil {
-		return nil, forGood(errors.New("the service is not in the catalogue any more"))
-	}
-	a, e := j.Answer, j.entry
-	r := d.message(j)
-	r.TransactionID = j.ID
-	r.Content = platform.Content{Subject: a.Subject, SMIL: a.SMIL, Items: items(a.Parts)}
-	for _, p := range a.Pages {
-		r.Content.Pages = append(r.Content.Pages, platform.Page{Duration: p.Duration, Items: items(p.Parts)})
-	}
-	most := e.Reply.MaxDelay
-	if most == 0 {
-		most = 24 * time.Hour
-	}
-	r.Delay = min(a.Delay, most)
-	if a.Recipients == "all" && e.Reply.Recipients == "all" {
-		r.To = append(r.To, j.Event.Others...)
-	}
-	r.DeliveryReport, r.ReadReport = e.Provider.Reports, e.Provider.Reports
-	if a.Price != "" {
-		if err := mark(&r, MarkPrice, a.Price); err != nil {
-			return nil, err
-		}
-	}
-	return d.submit(ctx, r)
-}
-
-func items(parts []Part) []platform.Item {
-	var out []platform.Item
-	for _, p := range parts {
-		out = append(out, platform.Item{Type: p.Type, Name: p.Name, ID: p.ID, Data: p.Data, URL: p.URL, Optional: p.Optional})
-	}
-	return out
-}
-
-// text sends a text of ours; a failure is tried again for noticeLife.
-func (d *Dispatcher) text(ctx context.Context, j *job, text, then string) (outcome, noted) {
-	r := d.message(j)
-	r.TransactionID = j.ID + "-t"
-	r.Content.Items = []platform.Item{{Type: "text/plain; charset=utf-8", Data: []byte(text)}}
-	_, err := d.submit(ctx, r)
-	now := time.Now()
-	switch {
-	case err == nil:
-		return outcome{State: then, Error: j.LastErr}, nil
-	case ctx.Err() != nil:
-		return outcome{State: j.State, Again: now}, nil
-	}
-	var f *fault
-	if errors.As(err, &f) && !f.retry || !now.Before(j.GiveUp) {
-		d.log.Error("a user did not get an answer", "service", j.Service, "job", j.ID, "user", mms.Mask(j.User), "err", err)
-		return outcome{State: jobDead, Again: now, Error: err.Error()}, nil
-	}
-	return outcome{State: j.State, Again: now.Add(j.pause()), Error: err.Error()}, nil
-}
-
-// message makes what all messages of a service have.
-func (d *Dispatcher) message(j *job) platform.Request {
-	r := platform.Request{From: j.Event.Code, To: []string{j.User}, Profile: j.Event.Profile}
-	if j.entry != nil {
-		r.Class = j.entry.Reply.Class
-		if j.entry.Reply.From != "" {
-			r.From = j.entry.Reply.From
-		}
-	}
-	for name, value := range map[string]string{MarkService: j.Service, MarkHops: strconv.Itoa(j.Event.Hops + 1)} {
-		if value == "" {
-			value = "none" // an empty value has no form on the wire
-		}
-		if err := mark(&r, name, value); err != nil {
-			d.log.Error("mark a message", "mark", name, "err", err)
-		}
-	}
-	return r
-}
-
-func mark(r *platform.Request, name, value string) error {
-	h, err := mms.ParseHeader(mms.MSendReq, name, value)
-	if err != nil {
-		return forGood(fmt.Errorf("%s: %w", name, err))
-	}
-	r.Extra = append(r.Extra, h)
-	return nil
-}
-
-func (d *Dispatcher) submit(ctx context.Context, r platform.Request) ([]platform.Sent, error) {
-	sent, notes, err := d.opt.Sender.Send(ctx, r)
-	if err != nil {
-		var p *platform.Error
-		if errors.As(err, &p) && !p.Retry {
-			return nil, forGood(err)
-		}
-		return nil, &fault{retry: true, err: err}
-	}
-	if len(notes) > 0 {
-		d.log.Debug("content adapted", "user", mms.Mask(r.To[0]), "notes", len(notes), "first", notes[0].String())
-	}
-	return sent, nil
 }
