@@ -5,6 +5,8 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/fence"
 	"github.com/mmsrouter/mmsrouter/mms"
+	"github.com/mmsrouter/mmsrouter/proxy/replay"
+	"github.com/mmsrouter/mmsrouter/proxy/wire"
 	"github.com/mmsrouter/mmsrouter/router"
 )
 
@@ -16,13 +18,38 @@ func (x *exchange) look() {
 	for x.broken == nil {
 		first := x.body.First()
 		x.state = x.pdu.Peek(first, x.body.Whole())
-		if x.state != mms.Partial || x.body.Whole() || len(first) >= peekMost || len(first) == cap(first) {
+		if x.state != mms.Partial || x.body.Whole() || len(first) >= peekMost || len(first) == cap(first) && !x.widen() {
 			return
 		}
 		if x.more(true) != nil {
 			return
 		}
 	}
+}
+
+// widen moves the request to a Large buffer where a long head has left the PDU too little room in a Small one to be told:
+// a PDU that is not known would go to any MMSC, and be confirmed by one that does not hold the message.
+func (x *exchange) widen() bool {
+	cl := x.cl
+	if cap(cl.buf) >= replay.Large {
+		return false
+	}
+	begun, first, relay := cl.r-cl.req.Size, x.body.First(), x.relay
+	big := x.p.store.Get()
+	copy(big, cl.buf[:cl.r])
+	copy(big[cl.r:], first)
+	x.body.Move(big, cl.r)
+	x.p.store.Put(cl.buf)
+	cl.buf, cl.w = big, cl.r+len(first)
+	if err := wire.ParseRequest(big[begun:cl.r], &cl.req, wire.Limits{Octets: int(x.set.Limits.Header), Fields: x.set.Limits.Fields}); err != nil {
+		return false // it was parsed before: it can't fail
+	}
+	if x.parseTarget() != nil { // likewise
+		return false
+	}
+	x.relay = relay
+	x.state = x.pdu.Peek(x.body.First(), false) // it aliased the old one
+	return true
 }
 
 // describe fills in what the decision looks at.

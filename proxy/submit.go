@@ -209,7 +209,7 @@ func (x *exchange) allDown() {
 		switch x.set.WhenAllDown {
 		case "local":
 			if up := (*x.p.ups.Load())[router.LocalName]; up != nil && !x.triedLocal() {
-				switch x.attempt(up) {
+				switch x.attemptAgain(up) {
 				case PhaseAnswered:
 					x.deliver(&x.ans, up)
 					return

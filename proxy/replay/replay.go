@@ -139,6 +139,13 @@ func (b *Body) Adopt(buf []byte, from, end int) error {
 	return b.Commit(end - from)
 }
 
+// Move says that the adopted octets stand in buf from now on, at from, and that what is behind them there is the space for more. Nothing
+// but them is in the body yet.
+func (b *Body) Move(buf []byte, from int) {
+	b.chunks[0] = buf[from : from+len(b.chunks[0]) : cap(buf)]
+	b.open = 0
+}
+
 // Space gives room for the next octets, at least one: read into it, then Commit. It may allocate, or move
 // to a file.
 //
