@@ -101,7 +101,7 @@ func (m *MMSC) Hold(ctx context.Context, req HoldRequest) (HoldAnswer, error) {
 	if head.Peek(buf, int64(len(buf)) == u.Size()) != mms.Complete || head.Type != mms.MSendReq || head.TransactionID == nil {
 		return HoldAnswer{}, ErrNotHeld
 	}
-	msg, err := m.compose(ctx, &upload{Upload: u, buf: buf, head: head}, req.Who)
+	sender, expires, err := m.admitHeld(ctx, &head, buf, req.Who)
 	var no *refusal
 	if errors.As(err, &no) {
 		pdu, _ := head.AppendRefusal(nil, no.why, no.text) // an M-Send.req with a transaction id always has one
@@ -114,11 +114,7 @@ func (m *MMSC) Hold(ctx context.Context, req HoldRequest) (HoldAnswer, error) {
 	if err != nil {
 		return HoldAnswer{}, err
 	}
-	expires := time.Now().Add(m.cfg.Hold.Expiry)
-	if msg.ExpiresAt.Before(expires) {
-		expires = msg.ExpiresAt
-	}
-	ref, dup, err := m.store.Hold(context.WithoutCancel(ctx), &store.Holdable{Subscriber: msg.Sender, TransactionID: msg.TransactionID,
+	ref, dup, err := m.store.Hold(context.WithoutCancel(ctx), &store.Holdable{Subscriber: sender, TransactionID: readable(head.TransactionID),
 		PDU: byte(head.Type), Request: string(text), ExpiresAt: expires, Upload: u})
 	if err != nil {
 		return HoldAnswer{}, err
@@ -126,6 +122,41 @@ func (m *MMSC) Hold(ctx context.Context, req HoldRequest) (HoldAnswer, error) {
 	id := m.messageID(ref)
 	return HoldAnswer{MessageID: id, Duplicate: dup, PDU: mms.SendConf{TransactionID: head.TransactionID, Version: head.Version,
 		Status: mms.StatusOk, MessageID: id}.Append(nil)}, nil
+}
+
+// admitHeld says whose message it is and until when it is held, or why it is refused. Whom it can reach and how long it may wait there is for
+// the MMSC to say that will get it: what this server could not deliver itself, to an e-mail address for instance, that one may.
+func (m *MMSC) admitHeld(ctx context.Context, head *mms.Head, buf []byte, who Identity) (sender string, expires time.Time, err error) {
+	now := time.Now()
+	expires = now.Add(m.cfg.Hold.Expiry)
+	if head.ContentType == nil {
+		return "", expires, refused(mms.FormatCorrupt, "no content type")
+	}
+	req, err := parse(*head, buf)
+	if err != nil {
+		return "", expires, refused(mms.FormatCorrupt, "%v", err)
+	}
+	if sender, err = m.sender(req, who); err != nil {
+		return "", expires, err
+	}
+	if err := m.admit(ctx, sender); err != nil {
+		return "", expires, err
+	}
+	if len(req.to) == 0 {
+		return "", expires, refused(mms.AddressUnresolved, "no recipient")
+	}
+	for _, a := range req.to {
+		if addr := normal(a.text); addr != "" && m.barred(m.home(addr)) {
+			return "", expires, refused(mms.ServiceDenied, "a recipient is not allowed")
+		}
+	}
+	if at := req.expiry.from(now); req.expiry.set && at.Before(expires) {
+		expires = at
+	}
+	if !expires.After(now) {
+		return "", expires, refused(mms.PermanentFailure, "the message has expired already")
+	}
+	return sender, expires, nil
 }
 
 // ErrNotHeld says that a PDU is none that can be answered for somebody else.
@@ -200,7 +231,7 @@ func (h *holder) one(ctx context.Context, held *store.Held) {
 	ctx = context.WithoutCancel(ctx) // what the MMSC said is noted, even while we stop
 	if out.State == store.HeldRefused || out.State == store.HeldExpired {
 		// First the notice, then the end: a crash between the two repeats the notice, which is then known again.
-		if err := h.notice(ctx, held, out.Why); err != nil {
+		if err := h.notice(ctx, held, told(&out)); err != nil {
 			h.m.log.Warn("notice to a sender not stored; tried again", "message", h.m.messageID(held.Ref), "err", err)
 			out = store.HeldOutcome{State: store.Holding, Next: time.Now().Add(h.m.cfg.Hold.RetryMax), Target: out.Target, Why: out.Why}
 		}
@@ -249,6 +280,17 @@ func (h *holder) attempt(ctx context.Context, held *store.Held) store.HeldOutcom
 		return again(got.MMSC, head.Response.String())
 	}
 	return store.HeldOutcome{State: store.HeldRefused, Target: got.MMSC, Status: byte(head.Response), Why: head.Response.String()}
+}
+
+// told is what a sender may know of why its message was not sent: the names and addresses of our MMSCs are for the records.
+func told(out *store.HeldOutcome) string {
+	switch {
+	case out.State == store.HeldExpired:
+		return "no server took it in time"
+	case out.Status != 0:
+		return mms.Status(out.Status).String()
+	}
+	return "it could not be read"
 }
 
 // notice tells the sender that a message we had accepted was not delivered. It is an ordinary message of class Auto.

@@ -154,6 +154,59 @@ func TestHeldAndRefused(t *testing.T) {
 	}
 }
 
+// TestHeldForWhomWeDoNotReach holds what this server could not deliver itself: the MMSC that comes back may, and a refusal for good would
+// have lost the message.
+func TestHeldForWhomWeDoNotReach(t *testing.T) {
+	up := &upstream{status: mms.StatusOk}
+	l := newLab(t, func(o *mmsc.Options) {
+		o.Forward = up.forward
+		o.Reaches = func(string) bool { return false }
+		o.Config.Expiry.Default, o.Config.Expiry.Max = time.Hour, time.Hour
+		o.Config.MaxRecipients = 1
+		o.Config.Addresses.Home, o.Config.Addresses.Foreign = []string{"+99"}, "refuse"
+		o.Config.Addresses.BlockRecipients = []string{"+4690"}
+	})
+	inTwoHours := pdu(0x87, 4, 0x81, 2, 0x1C, 0x20)
+	for _, c := range []struct {
+		name   string
+		fields []any
+	}{
+		{"a number of another network", []any{0x97, bob}},
+		{"an e-mail address", []any{0x97, "bob@example.com"}},
+		{"more recipients than we take", []any{0x97, bob, 0x96, carol}},
+		{"a delivery time behind what we keep", []any{0x97, bob, inTwoHours}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := l.hold("T "+c.name, c.fields...)
+			if h := l.peek(a.PDU); a.MessageID == "" || h.Response != mms.StatusOk {
+				t.Fatalf("refused: %v", h.Response)
+			}
+			l.held(a.MessageID, store.HeldForwarded)
+		})
+	}
+	if a := l.hold("blocked", 0x97, "+46900000"); a.MessageID != "" || l.peek(a.PDU).Response != mms.ErrorPermanentServiceDenied {
+		t.Errorf("a blocked recipient: %+v", a)
+	}
+}
+
+// TestNoticeNamesNoMMSC lets a held message expire: its sender learns that, and nothing of our servers.
+func TestNoticeNamesNoMMSC(t *testing.T) {
+	l := newLab(t, func(o *mmsc.Options) {
+		o.Config.Hold.RetryFirst, o.Config.Hold.RetryMax = 10*time.Millisecond, 10*time.Millisecond
+		o.Forward = func(context.Context, *mmsc.HeldMessage) (*mmsc.ForwardResult, error) {
+			return nil, errors.New("mmsc-a: dial tcp 10.1.2.3:9001: connect: connection refused")
+		}
+	})
+	a := l.hold("1", 0x97, bob, pdu(0x88, 3, 0x81, 1, 1)) // it expires in a second
+	if h := l.held(a.MessageID, store.HeldExpired); !strings.Contains(h.LastError, "10.1.2.3") {
+		t.Errorf("the records do not say why: %q", h.LastError)
+	}
+	_, b := l.do("GET", l.location(l.pushed(mms.MNotificationInd)), nil)
+	if !bytes.Contains(b, []byte("could not be sent")) || bytes.Contains(b, []byte("mmsc-a")) || bytes.Contains(b, []byte("10.1.2.3")) {
+		t.Errorf("notice %q", b)
+	}
+}
+
 func TestHeldTransientThenOk(t *testing.T) {
 	up := &upstream{status: mms.StatusTransientFailure}
 	l := newLab(t, func(o *mmsc.Options) { o.Forward = up.forward; o.Config.Hold.RetryFirst = 10 * time.Millisecond })

@@ -97,12 +97,18 @@ func (m *MMSC) home(addr string) string {
 	return phonenumbers.Format(n, phonenumbers.E164)
 }
 
+// barred says whether nobody may write to an address here.
+func (m *MMSC) barred(addr string) bool {
+	c := &m.cfg.Addresses
+	return matches(c.BlockRecipients, addr) || len(c.AllowRecipients) > 0 && !matches(c.AllowRecipients, addr)
+}
+
 // reachable says whether a message may go to an address, a handset's or a service's; nil, or the refusal.
 func (m *MMSC) reachable(addr string, service bool) error {
 	c := &m.cfg.Addresses
 	number := strings.HasPrefix(addr, "+")
 	switch {
-	case matches(c.BlockRecipients, addr), len(c.AllowRecipients) > 0 && !matches(c.AllowRecipients, addr):
+	case m.barred(addr):
 		return refused(mms.ServiceDenied, "a recipient is not allowed")
 	case service:
 		return nil
