@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -159,6 +160,8 @@ var csvHeader = []string{"node", "message_id", "recipient_id", "origin", "sender
 
 const recipientColumn = 2
 
+var lineEnds = strings.NewReplacer("\r", " ", "\n", " ")
+
 func appendRecord(b *bytes.Buffer, format string, r store.Record) error {
 	if format == "json" {
 		b.WriteString(r.JSON)
@@ -176,9 +179,13 @@ func appendRecord(b *bytes.Buffer, format string, r store.Record) error {
 		return t.Format(time.RFC3339Nano)
 	}
 	w := csv.NewWriter(b)
-	err := w.Write([]string{c.Node, c.MessageID, strconv.FormatInt(c.RecipientID, 10), c.Origin, c.Sender, c.Recipient, c.Kind, c.Class,
+	row := []string{c.Node, c.MessageID, strconv.FormatInt(c.RecipientID, 10), c.Origin, c.Sender, c.Recipient, c.Kind, c.Class,
 		strconv.FormatInt(c.Size, 10), c.Transaction, stamp(c.Submitted), stamp(c.Fetched), stamp(c.Final), c.State, c.Detail, strconv.Itoa(c.Notifications),
-		c.Service, c.Price})
+		c.Service, c.Price}
+	for i := range row {
+		row[i] = lineEnds.Replace(row[i]) // a handset chose some of them; each record is one line, by which a crash is mended
+	}
+	err := w.Write(row)
 	w.Flush()
 	return errors.Join(err, w.Error())
 }

@@ -492,6 +492,38 @@ func TestCDRs(t *testing.T) {
 	}
 }
 
+// TestCDRsAreALineEach lets a handset put line ends where it chooses the text: a record that spans lines could not be found again after a
+// crash, and would be written twice.
+func TestCDRsAreALineEach(t *testing.T) {
+	dir := pgtest.TempDir(t)
+	l := newLab(t, func(o *mmsc.Options) { o.DataDir = dir; o.Config.CDR.Format = []string{"csv"} })
+	_, b := l.do("POST", "/", sendReq("T\n,,5,\r\n", []byte{0}, 0x97, bob, 0x8A, "odd\nclass"), "X-MSISDN", alice)
+	l.says("", notifyResp(l.peek(l.pushed(mms.MNotificationInd).PDU).TransactionID, 0x81))
+	l.await(string(l.peek(b).MessageID), "retrieved")
+	var text []byte
+	for end := time.Now().Add(20 * time.Second); ; {
+		names, err := filepath.Glob(filepath.Join(dir, "cdr", "*.csv"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(names) > 0 {
+			if text, err = os.ReadFile(names[0]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if bytes.Contains(text, []byte(bob)) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("no record: %q", text)
+		}
+	}
+	l.stop()
+	if lines := bytes.Count(text, []byte("\n")); lines != 2 {
+		t.Errorf("a head and a record in %d lines: %q", lines, text)
+	}
+}
+
 // pushFunc is a carrier made of a function.
 type pushFunc func(*delivery.Push) error
 
