@@ -246,6 +246,9 @@ func (c *Config) validateMMSCs() []error {
 			seen[m.Name] = i
 		}
 		m.validate(bad)
+		if at := c.circle(m); at != "" {
+			bad("url", "%s is this router's own mm1.listen (%s): want an MMSC", m.URL, at)
+		}
 		if err := m.Probe.ValidateWith(c.Detection); err != nil {
 			errs = append(errs, within(key, err)...)
 		}
@@ -257,7 +260,7 @@ func (m *MMSCConfig) validate(bad func(key, format string, a ...any)) {
 	u, err := url.Parse(m.URL)
 	https := err == nil && u.Scheme == "https"
 	switch {
-	case err != nil || u.Scheme != "http" && !https || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+	case err != nil || strings.ContainsAny(m.URL, " \t\r\n") || u.Scheme != "http" && !https || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		bad("url", "%q: want http://HOST:PORT/PATH or https://…, without user, query and fragment", m.URL)
 	case !https:
 		for k, v := range map[string]string{"ca": m.CA, "server_name": m.ServerName, "client_cert": m.ClientCert, "client_key": m.ClientKey} {

@@ -144,6 +144,10 @@ mmscs: [{name: a, url: "http://127.0.0.1:9001/"}, {name: b, url: "http://127.0.0
 			"routing: {rules: [{name: s, recipient: [\"70\"], to: [local]}]}", "mmsc.services.reply_url: with mmscs configured"},
 		{"services with their rules", "node: {name: r1}", "node: {name: r1}\nmmsc: {enabled: true, services: {enabled: true, codes: [\"70\"], reply_url: \"http://mms.example.net/s\"}}\n" +
 			"routing: {rules: [{name: s, recipient: [\"70\"], to: [local]}, {name: l, path: \"^/s/\", to: [local]}]}", ""},
+		{"an MMSC that is this router's name", `"http://127.0.0.1:9001/"`, `"http://MMS.example.net/x"`, "mmscs[0].url: mms.example.net is the name by which handsets find this router"},
+		{"an MMSC that is this router's address", `"http://127.0.0.1:9001/"`, `"http://192.0.2.1/"`, "mmscs[0].url: 192.0.2.1 is an address that dns.zones gives as the router's own"},
+		{"an MMSC beside this router", `"http://127.0.0.1:9001/"`, `"http://192.0.2.1:9001/"`, ""},
+		{"one MMSC under two names", `"http://127.0.0.1:9002/"`, `"http://127.0.0.1:9001"`, "mmscs[1].url: leads where that of mmscs[0] does"},
 		{"no weight", `9001/"}, {name: b, url: "http://127.0.0.1:9002/"}`, `9001/", weight: 0}`, "mmscs: every weight is 0"},
 	}
 	for _, tc := range tests {

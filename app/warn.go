@@ -58,6 +58,7 @@ func (c *Config) Warnings() []string {
 	if len(c.MMSCs) > 0 && !primary {
 		warn("mmscs: every weight is 0, so no MMSC gets new messages")
 	}
+	c.warnCircles(warn)
 	c.warnRules(warn)
 	c.warnServices(warn)
 	if len(c.MMSCs) == 1 && c.MM1.WhenAllDown == "refuse" {

@@ -187,6 +187,10 @@ func (w *walker) leaf(n *yaml.Node, t reflect.Type, key string) {
 		w.mistake(n, key, "%s: want %s", shown(n), want) // yaml would also take y, yes, on
 		return
 	}
+	if strings.HasPrefix(want, whole) && (n.ShortTag() != "!!int" || octal(n.Value)) {
+		w.mistake(n, key, "%s: want %s", shown(n), want) // yaml would cut 0.5 down to 0, and take 010 for 8
+		return
+	}
 	if err := n.Decode(reflect.New(t).Interface()); err != nil {
 		if want != "" {
 			w.mistake(n, key, "%s: want %s", shown(n), want)
@@ -198,6 +202,15 @@ func (w *walker) leaf(n *yaml.Node, t reflect.Type, key string) {
 		}
 		w.mistake(n, key, "%s", m.Text)
 	}
+}
+
+// whole begins what an integer kind wants.
+const whole = "a whole number"
+
+// octal says whether a number begins with a zero that makes it one of base 8.
+func octal(text string) bool {
+	text = strings.TrimLeft(text, "+-")
+	return len(text) > 1 && text[0] == '0' && text[1] >= '0' && text[1] <= '9'
 }
 
 // wanted words what a plain kind allows; "" leaves the word to the type's own error.
@@ -212,14 +225,14 @@ func wanted(t reflect.Type) string {
 	case reflect.String:
 		return "text"
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32:
-		return "a whole number"
+		return whole
 	case reflect.Int64:
 		if t == duration {
 			return "a duration such as 500ms, 30s or 5m"
 		}
-		return "a whole number"
+		return whole
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return "a whole number, not below 0"
+		return whole + ", not below 0"
 	case reflect.Float32, reflect.Float64:
 		return "a number"
 	}
