@@ -42,6 +42,9 @@ func (x *exchange) send(c *upConn) error {
 		if x.body.Size() > off || head != nil || whole {
 			x.begunLast = whole
 			next, err := x.flush(c, head, off, whole)
+			if err == errStale {
+				return err // nothing has been written
+			}
 			x.sent += next - off
 			c.up.stats.octets.Add(uint64(next - off))
 			if err != nil {

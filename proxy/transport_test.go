@@ -155,10 +155,11 @@ func TestStaleConnectionIsReplaced(t *testing.T) {
 	h := b.handset()
 	b.post(h, pdu.SendReq("t1", 100))
 	b.mmscs[0].Hangup()
-	if a := b.post(h, pdu.SendReq("t2", 100)); a.PDU.Response != pdu.Ok {
+	body := pdu.SendReq("t2", 100)
+	if a := b.post(h, body); a.PDU.Response != pdu.Ok {
 		t.Fatalf("status %x", a.PDU.Response)
 	}
-	if f := b.fate("t2", 1); len(f[0].Attempts) != 1 || b.fails.Load() != 0 {
+	if f := b.fate("t2", 1); len(f[0].Attempts) != 1 || f[0].Attempts[0].Octets != int64(len(body)) || b.fails.Load() != 0 {
 		t.Fatalf("attempts %+v, %d failures told to detection", f[0].Attempts, b.fails.Load())
 	}
 }
