@@ -212,6 +212,7 @@ func (p *PPG) taken(ctx context.Context, d *journal.Delivery, sent sms.Sent, not
 		case <-retry.C:
 		case <-ctx.Done():
 			p.log.Warn("a push is sent and that can't be written down; it is sent again when its lease ends", "push", d.Push.PushID, "err", err)
+			noted.committed() // its file must not wait for it: it would grow for as long as the process lives
 			return
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/mms/pap"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/ppg/journal"
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/push/sms"
 )
 
 // Sick makes a gateway's memory fail: fail is asked before each call that a test is about, by its name. It is for before Run.
@@ -49,4 +50,12 @@ func (s *sick) Cancel(ctx context.Context, initiator, pushID string, want func(j
 		return nil, nil, err
 	}
 	return s.Journal.Cancel(ctx, initiator, pushID, want)
+}
+
+// GiveUp tries to write down that a push was sent until ctx ends, and says whether its note in the file was let go.
+func (p *PPG) GiveUp(ctx context.Context) (letGo bool) {
+	n := p.noting(&journal.Delivery{})
+	n.committed = func() { letGo = true }
+	p.taken(ctx, n.d, sms.Sent{}, n)
+	return letGo
 }

@@ -54,6 +54,21 @@ func TestMemoryFails(t *testing.T) {
 	}
 }
 
+// A push that was sent and can't be written down is due again; its note must not keep the file of such notes from being emptied.
+func TestNoteOfAPushThatCannotBeWrittenDown(t *testing.T) {
+	p, err := ppg.New(ppg.Options{Config: quick(smsc.New(t)), DataDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	p.Sick(func(string) error { return errors.New("disk full") })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if !p.GiveUp(ctx) {
+		t.Error("the note stays")
+	}
+}
+
 // BenchmarkPushes measures pushes from PAP to SMPP: accepted, sent, written down.
 func BenchmarkPushes(b *testing.B) {
 	server, err := smsc.Listen("127.0.0.1:0")

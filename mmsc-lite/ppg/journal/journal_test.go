@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -183,6 +185,44 @@ func TestReceipts(t *testing.T) {
 			t.Errorf("%d results, %v", len(told), err)
 		}
 	})
+}
+
+// What an SMSC says may be no text. It is noted all the same, also by an engine that takes none but valid text.
+func TestReceiptThatIsNoText(t *testing.T) {
+	engines(t, func(t *testing.T, opt journal.Options) {
+		j, _ := open(t, opt)
+		accept(t, j, push("1", "+4601", "+4602"))
+		d := claim(t, j, 2, 2)
+		check(t, j.Await(t.Context(), &d[0], "smsc", []string{"\xE4\xFF1"}, time.Now().Add(time.Hour)))
+		if found, err := j.Receipt(t.Context(), "smsc", "\xE4\xFF1", smpp.Undeliverable, "error \xE9\x00"); err != nil || !found {
+			t.Errorf("%v %v", found, err)
+		}
+		check(t, j.Finish(t.Context(), &d[1], journal.Undeliverable, pap.ServiceFailure, strings.Repeat("x", 199)+"é"))
+		all, err := j.Status(t.Context(), "pi", "1")
+		check(t, err)
+		if all[0].State != journal.Undeliverable || all[1].State != journal.Undeliverable {
+			t.Errorf("%v %v", all[0].State, all[1].State)
+		}
+	})
+}
+
+// A machine that lost its power may have left anything in the file of what was sent: the next process starts, and heeds what can be read.
+func TestNotesOfALostMachine(t *testing.T) {
+	opt := journal.Options{Dir: t.TempDir()}
+	j, stop := open(t, opt)
+	accept(t, j, push("1", "+4601"))
+	d := claim(t, j, 1, 1)
+	if _, err := j.Note(&d[0], "smsc", nil, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(opt.Dir, "ppg.sent.0")
+	line, err := os.ReadFile(file)
+	check(t, err)
+	stop() // which gives the lease back, so that it is due again
+	zeros := make([]byte, 100<<10)
+	check(t, os.WriteFile(file, append(append(append([]byte(`{"inst`), zeros...), '\n'), append(zeros, line...)...), 0o600))
+	j, _ = open(t, opt)
+	claim(t, j, 10, 1)
 }
 
 // What a process held is free again: at once when it ended well, and after the lease when it did not.

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -128,17 +129,24 @@ func (j *Journal) replayFile(tx *sql.Tx, f *os.File) error {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		var n note
-		if json.Unmarshal(lines.Bytes(), &n) != nil {
-			continue // cut by the death that it is about
+	lines := bufio.NewReader(f)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil && err != io.EOF {
+			return err
 		}
-		if err := n.settle(tx); err != nil {
-			return fmt.Errorf("replay what was sent: %w", err)
+		var n note
+		// What can't be read was cut by the death that it is about. A machine that lost its power may leave zeros in place of what it had not
+		// written, and they must not keep the next process from its work.
+		if json.Unmarshal(bytes.Trim(line, "\x00"), &n) == nil {
+			if err := n.settle(tx); err != nil {
+				return fmt.Errorf("replay what was sent: %w", err)
+			}
+		}
+		if err == io.EOF {
+			return nil
 		}
 	}
-	return lines.Err()
 }
 
 func (n *note) settle(tx *sql.Tx) error {

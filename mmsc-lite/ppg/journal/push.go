@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/mms/pap"
@@ -193,6 +194,13 @@ func (j *Journal) Claim(ctx context.Context, n int, lease time.Duration) ([]Deli
 	return out, err
 }
 
+// clip makes words, some of which an SMSC chose, fit for a database: a text that PostgreSQL refuses would take the whole outcome with it.
+func clip(text string) string {
+	const most = 200
+	text = text[:min(len(text), most)]
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "?"), "\x00", "?")
+}
+
 // settle ends or goes on with a delivery that this process has leased. A delivery that somebody else has by now is left alone.
 func (j *Journal) settle(tx *sql.Tx, d *Delivery, state State, code pap.Code, detail string, due sql.NullInt64) (bool, error) {
 	now := time.Now()
@@ -200,11 +208,8 @@ func (j *Journal) settle(tx *sql.Tx, d *Delivery, state State, code pap.Code, de
 	if state.Final() && d.Push.NotifyTo != "" {
 		notify = sql.NullInt64{Int64: millis(now), Valid: true}
 	}
-	if len(detail) > 200 {
-		detail = detail[:200]
-	}
 	res, err := tx.Exec(`UPDATE ppg_deliveries SET state = $1, code = $2, detail = $3, event_at = $4, due_at = $5, lease = '', attempts = attempts + 1, notify_due = $6
-		WHERE id = $7 AND lease = $8`, state, int(code), detail, millis(now), due, notify, d.Row, j.instance)
+		WHERE id = $7 AND lease = $8`, state, int(code), clip(detail), millis(now), due, notify, d.Row, j.instance)
 	if err != nil {
 		return false, fmt.Errorf("settle a delivery: %w", err)
 	}
@@ -274,7 +279,7 @@ func (j *Journal) Receipt(ctx context.Context, smsc, text string, state smpp.Sta
 		now := millis(time.Now())
 		if _, err := tx.Exec(`UPDATE ppg_deliveries SET state = $1, code = $2, detail = $3, event_at = $4, due_at = NULL, lease = '',
 			notify_due = (SELECT CASE WHEN p.notify_to = '' THEN NULL ELSE CAST($5 AS BIGINT) END FROM ppg_pushes p WHERE p.id = ppg_deliveries.push) WHERE id = $6 AND state = $7`,
-			final, int(code), detail, now, now, delivery, Waiting); err != nil {
+			final, int(code), clip(detail), now, now, delivery, Waiting); err != nil {
 			return fmt.Errorf("settle by receipt: %w", err)
 		}
 		_, err = tx.Exec(`DELETE FROM ppg_segments WHERE delivery = $1`, delivery)
