@@ -416,6 +416,30 @@ func TestProvidersThatMisbehave(t *testing.T) {
 	}
 }
 
+// callerFunc is a provider made of a function.
+type callerFunc func(context.Context, outgoing.Request) (*outgoing.Answer, error)
+
+func (f callerFunc) Do(ctx context.Context, r outgoing.Request) (*outgoing.Answer, error) {
+	return f(ctx, r)
+}
+
+// TestErrorThatIsNoText lets the words of an error hold what PostgreSQL takes for no text: the outcome is noted all the same, and the user
+// need not wait for the lease.
+func TestErrorThatIsNoText(t *testing.T) {
+	p := newPhone()
+	n := start(t, p, setup{dsn: pgtest.DSN(t), config: func(c *dispatcher.Config) { c.Lease = 2 * time.Minute },
+		callers: func(*dispatcher.Service) dispatcher.Caller {
+			return callerFunc(func(context.Context, outgoing.Request) (*outgoing.Answer, error) {
+				return nil, errors.New("what a provider said: \x00 \xE4\xFF")
+			})
+		}})
+	enter(t, n, `{name: bad, match: {codes: ["7000"]}, provider: {url: "http://127.0.0.1/", format: json, retry: {for: 0s}}, reply: {fallback: sorry}}`)
+	say(t, n, "7000", "x")
+	if got := textOf(p.next(t)); got != "sorry" {
+		t.Errorf("the user got %q", got)
+	}
+}
+
 func TestLateAnswer(t *testing.T) {
 	asks := make(chan ask, 10)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -8,8 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/mmsrouter/mmsrouter/mmsc-lite/database"
+	"strings"
 	"time"
+
+	"github.com/mmsrouter/mmsrouter/mmsc-lite/database"
 )
 
 // Kinds of jobs.
@@ -184,6 +186,13 @@ type outcome struct {
 	Answer *Answer // to be kept with the job
 }
 
+// clip makes words, some of which a provider chose, fit for a database: a text that PostgreSQL refuses would take the whole outcome with it.
+func clip(text string) string {
+	const most = 1000
+	text = text[:min(len(text), most)]
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "")
+}
+
 // settle leaves a job. It does nothing when the lease is no longer ours.
 func settle(ctx context.Context, tx *sql.Tx, j *job, o outcome, now time.Time) error {
 	var ended any
@@ -202,7 +211,7 @@ func settle(ctx context.Context, tx *sql.Tx, j *job, o outcome, now time.Time) e
 		o.GiveUp = j.GiveUp
 	}
 	res, err := tx.ExecContext(ctx, `UPDATE svc_jobs SET state = $1, due_at = $2, give_up_at = $3, last_error = $4, answer = $5, ended_at = $6
-		WHERE id = $7 AND due_at = $8 AND ended_at IS NULL`, o.State, millis(o.Again), millis(o.GiveUp), o.Error, answer, ended, j.ID, j.Lease)
+		WHERE id = $7 AND due_at = $8 AND ended_at IS NULL`, o.State, millis(o.Again), millis(o.GiveUp), clip(o.Error), answer, ended, j.ID, j.Lease)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/database"
@@ -41,6 +42,10 @@ func Open(ctx context.Context, dir, address string) (*Database, error) {
 // Close implements Store.
 func (d *Database) Close() error { return d.db.Close() }
 
+// text makes what peers and handsets chose fit for an engine that takes none but valid text. It is the same for the same octets, so that what
+// is kept is found.
+func text(s string) string { return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "") }
+
 const columns = `id, operator, location, subscriber, transaction_id, message_id, size, expires_at`
 
 func scan(row interface{ Scan(...any) error }) (*Message, error) {
@@ -72,7 +77,7 @@ func (d *Database) Keep(ctx context.Context, m *Message, pdu []byte) error {
 		}
 		res, err := tx.ExecContext(ctx, `INSERT INTO peer_messages (`+columns+`, fetched_at, served_at, told_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0) ON CONFLICT (id) DO NOTHING`,
-			m.Key[:], m.Operator, m.Location, m.Subscriber, m.TransactionID, m.MessageID, len(pdu), m.ExpiresAt.UnixMilli(), now)
+			m.Key[:], m.Operator, m.Location, m.Subscriber, text(m.TransactionID), text(m.MessageID), len(pdu), m.ExpiresAt.UnixMilli(), now)
 		if err != nil {
 			return err
 		}
@@ -120,9 +125,9 @@ func (d *Database) Match(ctx context.Context, q Query) (*Message, error) {
 	alone := true // one of several is none
 	switch {
 	case q.TransactionID != "":
-		where, args, alone = `transaction_id = $1`+mine, []any{q.TransactionID, args[1], q.Subscriber}, q.Subscriber == ""
+		where, args, alone = `transaction_id = $1`+mine, []any{text(q.TransactionID), args[1], q.Subscriber}, q.Subscriber == ""
 	case q.MessageID != "":
-		where, args, alone = `message_id = $1`+mine, []any{q.MessageID, args[1], q.Subscriber}, q.Subscriber == ""
+		where, args, alone = `message_id = $1`+mine, []any{text(q.MessageID), args[1], q.Subscriber}, q.Subscriber == ""
 	case q.Subscriber == "":
 		return nil, ErrNotFound
 	}

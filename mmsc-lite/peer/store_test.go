@@ -120,6 +120,13 @@ func match(t *testing.T, st peer.Store) {
 	want("Message-ID", peer.Query{MessageID: "id-tx", Subscriber: "+1"}, b)
 	want("of whom nobody knows, several", peer.Query{TransactionID: "tx"}, nil)
 	want("of whom nobody knows, one", peer.Query{TransactionID: "ty"}, anyone)
+	odd := msg("http://b/odd", bob, "t\xE4\xFFx", time.Hour) // no text, but octets that a peer may choose
+	if err := st.Keep(ctx, odd, []byte("pdu")); err != nil {
+		t.Fatal(err)
+	}
+	want("a transaction id that is no text", peer.Query{TransactionID: odd.TransactionID, Subscriber: bob}, odd)
+	want("a Message-ID that is none", peer.Query{MessageID: odd.MessageID, Subscriber: bob}, odd)
+	want("unknown, and no text", peer.Query{TransactionID: "\xFF", Subscriber: bob}, nil)
 	want("unknown", peer.Query{TransactionID: "tz", Subscriber: alice}, nil)
 	want("not served", peer.Query{ServedSince: began, Subscriber: alice}, nil)
 	if err := st.Served(ctx, a.Key); err != nil {
