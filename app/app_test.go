@@ -225,6 +225,33 @@ func TestEmbeddedMMSCIsTheOnlyTarget(t *testing.T) {
 	}
 }
 
+// The embedded MMSC believes what the proxy lets through. So the fields by which it tells subscribers are nobody's to send who is not trusted,
+// also one that the proxy itself does not read.
+func TestNobodyNamesHimselfToTheEmbeddedMMSC(t *testing.T) {
+	for _, c := range []struct{ name, trusted, want string }{
+		{"stranger", "192.0.2.0/24", "+46701740605"}, {"trusted", "127.0.0.0/8", "+46709999999"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text := strings.Replace(head, "mm1: {", `mm1: {identity: {trusted: ["`+c.trusted+`"]}, `, 1)
+			a := startText(t, text+"mmsc: {enabled: true, identity: {headers: [X-Lab-User]}}\n")
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+a.Listening()["mm1.listen"][0]+"/", bytes.NewReader(append(submission("T1"), 0)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header = http.Header{"Content-Type": {admin.PDUType}, "X-Lab-User": {"+46709999999"}}
+			resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			list, err := a.api.Messages(t.Context(), admin.MessageFilter{})
+			if err != nil || len(list) != 1 || list[0].Sender != c.want {
+				t.Errorf("%+v, %v; want a message of %s", list, err, c.want)
+			}
+		})
+	}
+}
+
 func TestEmbeddedMMSCBesideOthersIsSpare(t *testing.T) {
 	one := newMMSC(t)
 	a := start(t, "mmsc: {enabled: true}\nrouting: {rules: [{recipient: [\"+4799\"], to: [local]}]}\n"+mmscs("", one))

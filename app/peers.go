@@ -103,10 +103,13 @@ func clientOf(r *http.Request) netip.Addr {
 }
 
 // frontDoor is the proxy's section, with the hosts of listed operators among those that handsets may name in absolute
-// form.
+// form, and with the fields by which the embedded MMSC tells subscribers among those that strangers may not send.
 func (c *Config) frontDoor() proxy.Config {
 	m := c.MM1
 	m.Peers = c.peerHosts()
+	if c.MMSC.Enabled { // it believes what comes through the proxy
+		m.Identity.Strip = c.MMSC.Identity.Headers
+	}
 	return m
 }
 

@@ -50,6 +50,7 @@ type TLSConfig struct {
 type IdentityConfig struct {
 	Headers []string `yaml:"headers"` // in order; the first that is there counts
 	Trusted []string `yaml:"trusted"` // networks; the fields are stripped from everybody else's requests
+	Strip   []string `yaml:"-"`       // further fields to strip: those that an MMSC of the house believes whatever comes from here
 }
 
 // TimeoutConfig bounds each phase.
@@ -160,7 +161,7 @@ type settings struct {
 	hosts    map[string]bool // lower case, with and without port
 	peers    map[string]bool
 	urlPort  string // of the MMS URL
-	// identityNames are the configured identity fields in lower case.
+	// identityNames are the configured identity fields, by fieldKey.
 	identityNames map[string]bool
 }
 
@@ -244,7 +245,10 @@ func (c *Config) compile() (*settings, error) {
 		if h == "" || strings.ContainsAny(h, " :\r\n\t") {
 			bad("identity.headers", "%q is not a header name", h)
 		}
-		s.identityNames[strings.ToLower(h)] = true
+		s.identityNames[fieldKey(h)] = true
+	}
+	for _, h := range c.Identity.Strip {
+		s.identityNames[fieldKey(h)] = true
 	}
 	for _, h := range c.Hosts {
 		s.hosts[strings.ToLower(h)] = true

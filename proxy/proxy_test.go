@@ -239,8 +239,10 @@ func TestIdentityFieldsOfStrangersAreStripped(t *testing.T) {
 		want    string
 	}{{"trusted", []string{"127.0.0.0/8"}, "+46701111111"}, {"stranger", []string{"192.0.2.0/24"}, ""}} {
 		t.Run(c.name, func(t *testing.T) {
-			b := start(t, 1, func(c0 *proxy.Config, _ *proxy.Options) { c0.Identity.Trusted = c.trusted })
-			b.post(b.handset(me("+46701111111"), [2]string{"X-Nokia-IMSI", "240010000000001"}, [2]string{"X-Forwarded-For", "198.51.100.9"},
+			b := start(t, 1, func(c0 *proxy.Config, _ *proxy.Options) {
+				c0.Identity.Trusted, c0.Identity.Strip = c.trusted, []string{"X-Lab-User"}
+			})
+			b.post(b.handset(me("+46701111111"), [2]string{"X-Nokia-IMSI", "240010000000001"}, [2]string{"x-lab-USER", "240010000000001"}, [2]string{"X-Up_Subno", "240010000000001"}, [2]string{"X-Forwarded-For", "198.51.100.9"},
 				[2]string{"Via", "1.0 wap.example.net"}, [2]string{"Via", "1.1 edge"}, [2]string{"Keep-Alive", "1"}, [2]string{"X-Hop", "x"}, [2]string{"Connection", "keep-alive, x-hop"},
 				[2]string{"X-Mmsrouter-Attempt", "7"}), pdu.SendReq("t1", 100))
 			r := b.mmscs[0].Requests()[0]
@@ -251,7 +253,7 @@ func TestIdentityFieldsOfStrangersAreStripped(t *testing.T) {
 			if c.want != "" {
 				imsi, forwarded = "240010000000001", "198.51.100.9, 127.0.0.1"
 			}
-			for name, want := range map[string]string{"X-Nokia-IMSI": imsi, "X-Forwarded-For": forwarded, "Via": "1.0 wap.example.net, 1.1 edge, 1.1 r1",
+			for name, want := range map[string]string{"X-Nokia-IMSI": imsi, "X-Lab-User": imsi, "X-Up_Subno": imsi, "X-Forwarded-For": forwarded, "Via": "1.0 wap.example.net, 1.1 edge, 1.1 r1",
 				"Keep-Alive": "", "X-Hop": "", "X-Mmsrouter-Attempt": ""} {
 				if got := strings.Join(r.All(name), "|"); got != want {
 					t.Errorf("%s: %q, want %q", name, got, want)

@@ -193,10 +193,15 @@ var identityFields = func() map[string]bool {
 		x-wsb-identity x-wte-msisdn x-wap-msisdn x-ericsson-msisdn x-huawei-msisdn x-hts-clid x-wap-clientid
 		user-identity-forward-msisdn x-drutt-portal-user-msisdn x-network-info x-imsi x-wap-3gpp-imsi
 		x-wap-3gpp-sgsn-mcc-mnc x-wap-3gpp-rat-type x-wap-client-ip x-forwarded-for x-real-ip forwarded`) {
-		m[n] = true
+		m[fieldKey(n)] = true
 	}
 	return m
 }()
+
+// fieldKey is a field's name in lower case and with dashes for underscores: behind CGI and its kin X_MSISDN and X-MSISDN are one.
+func fieldKey(name string) string {
+	return strings.ReplaceAll(strings.ToLower(name), "_", "-")
+}
 
 // findIdentity reads the subscriber from the first configured field, if the sender is trusted.
 func (x *exchange) findIdentity() string {
@@ -226,8 +231,11 @@ func (s *settings) identityField(name []byte) bool {
 		return false
 	}
 	for i, c := range name {
-		if 'A' <= c && c <= 'Z' {
+		switch {
+		case 'A' <= c && c <= 'Z':
 			c += 'a' - 'A'
+		case c == '_':
+			c = '-'
 		}
 		low[i] = c
 	}
