@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"slices"
@@ -43,8 +44,10 @@ type Tx struct {
 	s     *Store
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
-	after []func()  // run once the transaction is durable
-	again time.Time // not before it is a server asked that was not there
+	lite  map[string]driver.Stmt // SQLite's, without database/sql between
+	named []driver.NamedValue    // arguments of one of these
+	after []func()               // run once the transaction is durable
+	again time.Time              // not before it is a server asked that was not there
 
 	waiting *pgx.Batch // statements for PostgreSQL that are not sent yet (pipeline.go)
 	queued  int        // octets of contents in them
@@ -218,8 +221,12 @@ func (s *Store) commit(tx *Tx, batch []*op) {
 
 // run does the whole transaction. On an error nothing of it remains, unless the commit itself broke on PostgreSQL.
 func (tx *Tx) run(batch []*op) (answers []error, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
-	defer cancel()
+	ctx := context.Background() // on SQLite a lock is waited for within busy_timeout, and a context that can end costs a goroutine for each statement
+	if tx.s.engine == postgres {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, writeTimeout)
+		defer cancel()
+	}
 	tx.ctx, tx.after = ctx, tx.after[:0]
 	tx.waiting, tx.queued = &pgx.Batch{}, 0
 	// A pool may hold connections to a server that has been restarted since: nothing has been sent on them, so
@@ -244,7 +251,7 @@ func (tx *Tx) run(batch []*op) (answers []error, err error) {
 	if err != nil {
 		return nil, tx.rollback(err)
 	}
-	if _, err = tx.conn.ExecContext(ctx, "COMMIT"); err != nil {
+	if err = tx.control("COMMIT"); err != nil {
 		return nil, tx.rollback(fmt.Errorf("commit: %w", err))
 	}
 	for _, f := range tx.after {
@@ -281,12 +288,22 @@ func (tx *Tx) start(ctx context.Context) (err error) {
 			tx.conn = nil
 			return fmt.Errorf("connect: %w", err)
 		}
-		tx.stmts = make(map[string]*sql.Stmt)
+		tx.stmts, tx.lite = make(map[string]*sql.Stmt), make(map[string]driver.Stmt)
 	}
-	if _, err = tx.conn.ExecContext(ctx, tx.s.engine.begin()); err != nil {
+	if err = tx.control(tx.s.engine.begin()); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	return nil
+}
+
+// control runs a statement that begins or ends a transaction.
+func (tx *Tx) control(statement string) error {
+	if tx.s.engine == sqlite {
+		_, err := tx.execLite(statement, nil)
+		return err
+	}
+	_, err := tx.conn.ExecContext(tx.ctx, statement)
+	return err
 }
 
 // rollback undoes; a connection that can't even do that is thrown away.
@@ -307,10 +324,13 @@ func (tx *Tx) drop() {
 	for _, st := range tx.stmts {
 		st.Close() // the connection is going away with it
 	}
+	for _, st := range tx.lite {
+		st.Close() // as above
+	}
 	// Raw with ErrBadConn keeps the pool from using it again: a transaction may be open on it.
 	tx.conn.Raw(func(any) error { return errBadConn })
 	tx.conn.Close()
-	tx.conn, tx.stmts = nil, nil
+	tx.conn, tx.stmts, tx.lite = nil, nil, nil
 }
 
 func (tx *Tx) prepare(query string) (*sql.Stmt, error) {
@@ -333,15 +353,7 @@ func (tx *Tx) exec(query string, args ...any) (int64, error) {
 		}
 		return tx.flush()
 	}
-	st, err := tx.prepare(query)
-	if err != nil {
-		return 0, err
-	}
-	res, err := st.ExecContext(tx.ctx, args...)
-	if err != nil {
-		return 0, err
-	}
-	return res.RowsAffected()
+	return tx.execLite(query, args)
 }
 
 // row reads one row; ErrNotFound if there is none.

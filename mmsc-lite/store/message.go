@@ -209,8 +209,10 @@ func (tx *Tx) insertMessage(m *Message, c *content, now time.Time, out *Submitte
 			return fmt.Errorf("insert recipient: %w", err)
 		}
 		out.Recipients = append(out.Recipients, ref)
+		if !r.Due.IsZero() {
+			tx.soon(tx.s.Wake.Delivery, r.Due, now)
+		}
 	}
-	tx.after = append(tx.after, tx.s.Wake.Delivery.set)
 	return nil
 }
 
