@@ -63,7 +63,7 @@ func (a *App) wrapDoor(next http.Handler) http.Handler {
 		late = a.services.Late()
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if from := clientOf(r); from.IsValid() { // our proxy's word: behind its socket pair peers are known by it
+		if from := clientOf(r); from.IsValid() { // our proxy's word: behind its line peers are known by it
 			r.RemoteAddr = netip.AddrPortFrom(from, 0).String()
 		}
 		if r.URL.Path == resultsPath && r.Method == http.MethodPost {

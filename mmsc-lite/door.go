@@ -7,23 +7,20 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
-	"syscall"
-	"time"
 )
 
 // door serves the connections that Dial makes: the proxy beside us in the same process speaks HTTP to us as to
-// any other MMSC, over a socket pair, so that nothing about it is special and its system calls stay the same.
+// any other MMSC, over a line: a connection that does not leave the process.
 type door struct {
 	server   *http.Server
-	listener *pairs
+	listener *lines
 }
 
 func newDoor(m *MMSC, handler http.Handler) *door {
 	return &door{
-		listener: &pairs{accept: make(chan net.Conn), closed: make(chan struct{})},
-		server: &http.Server{Handler: handler, ConnContext: trustAll, MaxHeaderBytes: 64 << 10, IdleTimeout: 5 * time.Minute,
+		listener: &lines{accept: make(chan net.Conn), closed: make(chan struct{})},
+		server: &http.Server{Handler: handler, ConnContext: trustAll, MaxHeaderBytes: 64 << 10, // the other end lets idle lines go
 			ErrorLog: slog.NewLogLogger(m.log.Handler(), slog.LevelDebug)},
 	}
 }
@@ -51,10 +48,8 @@ func (d *door) run(ctx context.Context) error {
 
 // Dial makes a connection to the MM1 door. Identity headers on it are believed. It fails when Run is not under way.
 func (m *MMSC) Dial(ctx context.Context) (net.Conn, error) {
-	near, far, err := pair()
-	if err != nil {
-		return nil, fmt.Errorf("connect to the embedded MMSC: %w", err)
-	}
+	near, far := newLine()
+	var err error
 	select {
 	case m.door.listener.accept <- far:
 		return near, nil
@@ -66,15 +61,15 @@ func (m *MMSC) Dial(ctx context.Context) (net.Conn, error) {
 	return nil, errors.Join(fmt.Errorf("connect to the embedded MMSC: %w", err), near.Close(), far.Close())
 }
 
-// pairs is a listener whose connections are handed in.
-type pairs struct {
+// lines is a listener whose connections are handed in.
+type lines struct {
 	accept chan net.Conn
 	once   sync.Once
 	closed chan struct{}
 }
 
 // Accept implements net.Listener.
-func (p *pairs) Accept() (net.Conn, error) {
+func (p *lines) Accept() (net.Conn, error) {
 	select {
 	case c := <-p.accept:
 		return c, nil
@@ -84,35 +79,10 @@ func (p *pairs) Accept() (net.Conn, error) {
 }
 
 // Close implements net.Listener.
-func (p *pairs) Close() error {
+func (p *lines) Close() error {
 	p.once.Do(func() { close(p.closed) })
 	return nil
 }
 
 // Addr implements net.Listener.
-func (p *pairs) Addr() net.Addr { return &net.UnixAddr{Name: "embedded", Net: "unix"} }
-
-// pair makes two connected sockets.
-func pair() (a, b net.Conn, err error) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	conns := [2]net.Conn{}
-	for i, fd := range fds {
-		f := os.NewFile(uintptr(fd), "embedded mmsc")
-		c, err := net.FileConn(f) // has its own duplicate
-		err = errors.Join(err, f.Close())
-		if err != nil {
-			for _, c := range conns[:i] {
-				err = errors.Join(err, c.Close())
-			}
-			if i == 0 {
-				err = errors.Join(err, syscall.Close(fds[1]))
-			}
-			return nil, nil, err
-		}
-		conns[i] = c
-	}
-	return conns[0], conns[1], nil
-}
+func (p *lines) Addr() net.Addr { return lineAddr }

@@ -53,7 +53,7 @@ type prefix = netip.Prefix
 func remoteIP(remote string) netip.Addr {
 	ap, err := netip.ParseAddrPort(remote)
 	if err != nil {
-		return netip.Addr{} // a socket pair has no address; no network contains the zero one
+		return netip.Addr{} // a line has no address; no network contains the zero one
 	}
 	return ap.Addr().Unmap()
 }
