@@ -40,8 +40,15 @@ func NewOwners(entries int, keep time.Duration) *Owners {
 
 func (o *Owners) shardOf(key string) *ownerShard { return &o.shard[xxhash.Sum64String(key)%shards] }
 
-// Learn notes that the MMSC of that name holds what key names.
-func (o *Owners) Learn(key, name string, now time.Time) { o.learn(key, name, now.Add(o.keep)) }
+// maxOwnerKey bounds a key, in octets: a location travels in an SMS, and who makes up longer ones would fill the memory with them.
+const maxOwnerKey = 512
+
+// Learn notes that the MMSC of that name holds what key names. A key of more than 512 octets is not kept: whoever looks for it asks all.
+func (o *Owners) Learn(key, name string, now time.Time) {
+	if len(key) <= maxOwnerKey {
+		o.learn(key, name, now.Add(o.keep))
+	}
+}
 
 func (o *Owners) learn(key, name string, till time.Time) {
 	s := o.shardOf(key)

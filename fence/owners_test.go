@@ -2,6 +2,7 @@ package fence_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -110,4 +111,16 @@ func TestOwnersConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A location of thousands of octets is nobody's; thousands of them would be much memory.
+func TestOwnersKeepNoLongKeys(t *testing.T) {
+	o := fence.NewOwners(640, time.Hour)
+	now := time.Now()
+	for _, n := range []int{512, 513, 16 << 10} {
+		o.Learn(strings.Repeat("k", n), "a", now)
+	}
+	if o.Len() != 1 || o.Find(strings.Repeat("k", 512), now) != "a" {
+		t.Errorf("%d keys are kept", o.Len())
+	}
 }

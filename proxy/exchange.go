@@ -289,6 +289,9 @@ func (x *exchange) finish() {
 		cl.w = copy(cl.buf, cl.later)
 		cl.later = cl.later[:0]
 	}
+	if cap(cl.later) > replay.Small {
+		cl.later = nil // the connection may be idle for long, and thousands are
+	}
 }
 
 // note writes the records, once. It comes before the octets of an answer that is complete, so that whoever has the

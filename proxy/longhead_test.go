@@ -82,3 +82,25 @@ func TestLocalBehindAnAmbiguousResultIsMarked(t *testing.T) {
 		t.Fatalf("the embedded MMSC got %+v", got)
 	}
 }
+
+// What a handset makes up is kept in the fence and in the records; a few thousand odd messages must not fill the memory.
+func TestLongNamesAreNotKept(t *testing.T) {
+	b := start(t, 1, nil)
+	h := b.handset()
+	tid := strings.Repeat("t", 7000)
+	if a := b.post(h, pdu.SendReq(tid, 20_000)); a.PDU.Response != pdu.Ok {
+		t.Fatalf("answer %+v", a)
+	}
+	if f := b.fate(tid, 1); f[0].Transaction != tid[:256] {
+		t.Fatalf("%d octets of the transaction id are kept", len(f[0].Transaction))
+	}
+	if a := b.post(h, pdu.SendReqFrom("t2", strings.Repeat("x", 7000)+"@example.com", 20_000)); a.PDU.Response != pdu.Ok {
+		t.Fatalf("answer %+v", a)
+	}
+	if f := b.fate("t2", 1); f[0].Identity != "" || b.p.Shared().Len() != 0 {
+		t.Fatalf("%d octets of identity in the record, %d entries in the fence", len(f[0].Identity), b.p.Shared().Len())
+	}
+	if a := b.post(h, pdu.SendReqFrom("t3", "x@example.com", 20_000)); a.PDU.Response != pdu.Ok || b.p.Shared().Len() != 1 {
+		t.Fatalf("answer %+v, %d entries in the fence", a, b.p.Shared().Len())
+	}
+}

@@ -58,8 +58,9 @@ func (f *fates) add(line []byte) {
 
 // find gives the records of a transaction or message id, the youngest first, at most 100.
 func (f *fates) find(id string) []Record {
-	id = strings.Trim(id, "<>")
+	id = clipID(strings.Trim(id, "<>"))
 	key := appendString(nil, id)
+	id = string([]rune(id)) // as it stands in a line: each octet that is not UTF-8 is U+FFFD
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var out []Record
@@ -91,6 +92,11 @@ type try struct {
 	took   time.Duration
 }
 
+// maxID bounds an id in a record, in octets. A handset may write as many as a PDU's head holds, and the records are kept.
+const maxID = 256
+
+func clipID[T ~string | ~[]byte](id T) T { return id[:min(len(id), maxID)] }
+
 // appendRecord writes the access log line: one JSON object and a newline, without allocation.
 func (x *exchange) appendRecord(b []byte, took time.Duration) []byte {
 	cl := x.cl
@@ -108,10 +114,10 @@ func (x *exchange) appendRecord(b []byte, took time.Duration) []byte {
 	b = append(b, `,"pdu":`...)
 	b = appendString(b, pduLabel(pduSlot(x.get, x.pdu.Type)))
 	b = append(b, `,"transaction":`...)
-	b = appendString(b, x.pdu.TransactionID)
+	b = appendString(b, clipID(x.pdu.TransactionID))
 	if x.messageID != "" {
 		b = append(b, `,"message_id":`...)
-		b = appendString(b, x.messageID)
+		b = appendString(b, clipID(x.messageID))
 	}
 	b = append(b, `,"target":"`...)
 	b = append(b, cl.req.Method...)

@@ -73,7 +73,7 @@ func (x *exchange) describe() {
 		from := mms.Number(x.pdu.From)
 		if x.identity == "" {
 			x.identity = from
-			if from == "" && len(x.pdu.From) > 0 {
+			if from == "" && len(x.pdu.From) <= maxIdentity { // the fence keeps what it is given
 				x.identity = string(x.pdu.From)
 			}
 		}

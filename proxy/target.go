@@ -203,6 +203,9 @@ func fieldKey(name string) string {
 	return strings.ReplaceAll(strings.ToLower(name), "_", "-")
 }
 
+// maxIdentity bounds what is taken for a subscriber's name, in octets.
+const maxIdentity = 128
+
 // findIdentity reads the subscriber from the first configured field, if the sender is trusted.
 func (x *exchange) findIdentity() string {
 	if !x.cl.trusted {
@@ -210,7 +213,7 @@ func (x *exchange) findIdentity() string {
 	}
 	for _, name := range x.set.Identity.Headers {
 		v := x.cl.req.Get(name)
-		if len(v) == 0 || len(v) > 128 {
+		if len(v) == 0 || len(v) > maxIdentity {
 			continue
 		}
 		if i := bytes.IndexByte(v, ','); i >= 0 {
