@@ -28,7 +28,7 @@ func TestAllocationsPerMessage(t *testing.T) {
 	go answerAll(l, body)
 	b := start(t, 0, func(_ *proxy.Config, o *proxy.Options) { oneMMSC(t, o, l.Addr().String()) })
 	b.verdict("a", true)
-	one := poster(t, b.addr, body)
+	one := poster(t, b.addr, body, true)
 	for range 20_000 { // fence and fate are bounded rings: fill them
 		one()
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/pires/go-proxyproto"
 
 	"github.com/mmsrouter/mmsrouter/proxy/replay"
+	"github.com/mmsrouter/mmsrouter/proxy/socket"
 	"github.com/mmsrouter/mmsrouter/proxy/wire"
 	"github.com/mmsrouter/mmsrouter/router"
 )
@@ -240,7 +241,9 @@ func (cl *client) serve() (sound bool) {
 			return sound
 		}
 		_ = tc.SetDeadline(time.Time{}) // as above
+		p.mu.Lock()                     // drains and the end look at it meanwhile
 		cl.nc = tc
+		p.mu.Unlock()
 	}
 	cl.c.Reset(cl.nc)
 	for {
@@ -253,11 +256,26 @@ func (cl *client) serve() (sound bool) {
 
 // localAddress is where a client has come to.
 func localAddress(nc net.Conn) netip.AddrPort {
+	if s, ok := nc.(*socket.Conn); ok {
+		return s.LocalAddrPort()
+	}
 	a, ok := nc.LocalAddr().(*net.TCPAddr)
 	if !ok {
 		return netip.AddrPort{}
 	}
 	return netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
+}
+
+// remoteAddress is who is on the other side.
+func remoteAddress(nc net.Conn) netip.Addr {
+	if s, ok := nc.(*socket.Conn); ok {
+		return s.RemoteAddrPort().Addr()
+	}
+	a, ok := nc.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return a.AddrPort().Addr().Unmap().WithZone("")
 }
 
 // identify finds out who is there: the socket's address, or the one that a listed load balancer tells by
@@ -268,10 +286,7 @@ func (cl *client) identify(set *settings) bool {
 		cl.say()
 		return true
 	}
-	cl.remote = netip.Addr{}
-	if a, ok := cl.nc.RemoteAddr().(*net.TCPAddr); ok {
-		cl.remote = a.AddrPort().Addr().Unmap().WithZone("")
-	}
+	cl.remote = remoteAddress(cl.nc)
 	if set.proxied.contain(cl.remote) {
 		_ = cl.nc.SetReadDeadline(time.Now().Add(set.Timeouts.Head)) // it fails only on a closed connection
 		br := bufio.NewReaderSize(cl.nc, replay.Small/2)

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/mmsrouter/mmsrouter/fence"
+	"github.com/mmsrouter/mmsrouter/proxy/socket"
 )
 
 // Pass gives another process a client's connection on which no request is under way; from is the client's address. On an error the
@@ -76,8 +77,11 @@ func (p *Proxy) Adopt(nc net.Conn, from netip.Addr) error {
 
 // passable says that the connection can go on in another process: it has no state but the socket's.
 func (cl *client) passable() bool {
-	_, ok := cl.nc.(*net.TCPConn)
-	return ok && !cl.stays.Load()
+	switch cl.nc.(type) {
+	case *socket.Conn, *net.TCPConn:
+		return !cl.stays.Load()
+	}
+	return false
 }
 
 // passOn gives the connection to the other process; only between two requests, with nothing read ahead.
@@ -91,7 +95,7 @@ func (cl *client) passOn() bool {
 	if pass == nil {
 		return false
 	}
-	if err := pass(cl.nc.(*net.TCPConn), cl.remote); err != nil {
+	if err := pass(cl.nc.(syscall.Conn), cl.remote); err != nil {
 		cl.p.log.Debug("a client's connection stays with this process", "client", cl.text, "err", err)
 		cl.stays.Store(true)
 		return false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -20,7 +21,7 @@ func heir(t *testing.T, old *bench) (young *bench, pass proxy.Pass, passed *atom
 	t.Helper()
 	young = start(t, 1, func(_ *proxy.Config, o *proxy.Options) {
 		o.Listener = func(at string) net.Listener {
-			f, err := old.p.Listeners()[at].(*net.TCPListener).File()
+			f, err := old.p.Listeners()[at].(interface{ File() (*os.File, error) }).File()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -37,8 +38,19 @@ func heir(t *testing.T, old *bench) (young *bench, pass proxy.Pass, passed *atom
 	}
 	passed = &atomic.Int64{}
 	return young, func(c syscall.Conn, from netip.Addr) error {
-		f, err := c.(*net.TCPConn).File()
+		raw, err := c.SyscallConn()
 		if err != nil {
+			return err
+		}
+		var f *os.File
+		var inner error
+		err = raw.Control(func(fd uintptr) {
+			var d int
+			if d, inner = syscall.Dup(int(fd)); inner == nil {
+				f = os.NewFile(uintptr(d), "passed")
+			}
+		})
+		if err = errors.Join(err, inner); err != nil {
 			return err
 		}
 		defer f.Close()

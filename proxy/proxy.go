@@ -25,6 +25,7 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/fence"
 	"github.com/mmsrouter/mmsrouter/proxy/replay"
+	"github.com/mmsrouter/mmsrouter/proxy/socket"
 	"github.com/mmsrouter/mmsrouter/router"
 )
 
@@ -85,6 +86,7 @@ type Proxy struct {
 	access *accessLog
 	turn   atomic.Uint64
 	crew   crew
+	poller *socket.Poller // of the clients' connections
 
 	leaving atomic.Pointer[[]netip.Addr] // addresses of ours that are about to move away
 	tls     *certificate
@@ -163,8 +165,11 @@ func New(o Options) (*Proxy, error) {
 	if p.tls, err = p.loadCertificate(set.TLS); err != nil {
 		return nil, err
 	}
-	if _, err := p.bind(set.Listen, set.Freebind); err != nil {
+	if p.poller, err = socket.NewPoller(); err != nil {
 		return nil, err
+	}
+	if _, err := p.bind(set.Listen, set.Freebind); err != nil {
+		return nil, errors.Join(err, p.poller.Close())
 	}
 	return p, nil
 }
@@ -225,6 +230,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 			p.access.run(logCtx)
 		}
 	}()
+	polled := make(chan error, 1)
+	go func() { polled <- p.poller.Run() }()
 	ready := p.opt.Ready
 	start := func(l net.Listener) {
 		wg.Add(1)
@@ -267,7 +274,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	logEnd()
 	<-logDone
-	return nil
+	return errors.Join(p.poller.Close(), <-polled)
 }
 
 // stop closes listeners and aborts every client.

@@ -7,6 +7,7 @@ import (
 	"net"
 
 	"github.com/mmsrouter/mmsrouter/cluster/freebind"
+	"github.com/mmsrouter/mmsrouter/proxy/socket"
 )
 
 // listen opens a listener. Connections of clients end by our own time-outs, so the kernel's keep-alive, four calls for
@@ -18,13 +19,24 @@ func listen(address string, free bool) (net.Listener, error) {
 }
 
 // handedOr gives the listener that another process has handed over, or opens one.
-func (p *Proxy) handedOr(address string, free bool) (net.Listener, error) {
+func (p *Proxy) handedOr(address string, free bool) (l net.Listener, err error) {
 	if p.opt.Listener != nil {
-		if l := p.opt.Listener(address); l != nil {
-			return l, nil
+		l = p.opt.Listener(address)
+	}
+	if l == nil {
+		if l, err = listen(address, free); err != nil {
+			return nil, err
 		}
 	}
-	return listen(address, free)
+	t, ok := l.(*net.TCPListener)
+	if !ok {
+		return l, nil // it accepts in its own way
+	}
+	ours, err := socket.Listen(t, p.poller)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return ours, nil
 }
 
 // bind opens listeners for the addresses that have none yet, and gives them.

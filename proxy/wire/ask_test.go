@@ -15,7 +15,7 @@ import (
 func TestAsk(t *testing.T) {
 	request := func() *net.Buffers { return &net.Buffers{[]byte("he"), nil, []byte("llo")} }
 	t.Run("an answer that comes later", func(t *testing.T) {
-		for _, network := range []string{"tcp", "unix"} {
+		for _, network := range []string{"tcp", "unix", "own"} {
 			c, far := pair(t, network)
 			go func() {
 				got := make([]byte, 5)

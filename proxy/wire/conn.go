@@ -7,6 +7,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/mmsrouter/mmsrouter/proxy/socket"
 )
 
 // ErrWouldBlock says that nothing can be read now.
@@ -23,6 +25,7 @@ var ErrWouldBlock = errors.New("nothing to read yet")
 type Conn struct {
 	NC  net.Conn
 	raw syscall.RawConn // nil: TLS or another connection without a descriptor
+	own *socket.Conn    // the same, if it is one
 
 	// the operation under way, for the callbacks that are made once
 	p     []byte
@@ -35,6 +38,7 @@ type Conn struct {
 	octet [1]byte
 	by    time.Time // the read deadline that ReadBy has set
 	short bool      // the last read left room: nothing was behind it
+	last  bool      // what is written is the last
 
 	readWait, poolWait, writeWait func(fd uintptr) bool
 	askWait                       func(fd uintptr) bool
@@ -53,7 +57,8 @@ func NewConn(nc net.Conn) *Conn {
 // Reset makes c wrap another connection, or its first. What it wrapped before must not be used through it any more.
 func (c *Conn) Reset(nc net.Conn) {
 	c.NC, c.raw = nc, nil
-	c.ahead, c.short, c.by = false, false, time.Time{}
+	c.own, _ = nc.(*socket.Conn)
+	c.ahead, c.short, c.last, c.by = false, false, false, time.Time{}
 	if s, ok := descriptor(nc); ok {
 		c.raw, _ = s.SyscallConn() // it fails only for a nil connection
 	}
@@ -75,6 +80,8 @@ func descriptor(nc net.Conn) (syscall.Conn, bool) {
 	case *net.TCPConn:
 		return t, true
 	case *net.UnixConn:
+		return t, true
+	case *socket.Conn:
 		return t, true
 	}
 	return nil, false
@@ -102,7 +109,7 @@ func (c *Conn) scatter(fd uintptr) {
 // send writes as much of iov as goes; false: the socket took nothing and takes no more now.
 func (c *Conn) send(fd uintptr) bool {
 	for {
-		n, errno := c.iov.write(fd)
+		n, errno := c.iov.write(fd, c.last)
 		switch {
 		case errno == syscall.EINTR:
 			continue
@@ -139,7 +146,7 @@ func (c *Conn) TryRead(p []byte) (int, error) {
 		return 0, ErrWouldBlock
 	}
 	c.p = p
-	err := c.raw.Control(c.readNow)
+	err := c.try(c.readNow)
 	c.p = nil
 	return c.outcome(err)
 }
@@ -154,7 +161,7 @@ func (c *Conn) TryReadInto(bufs [][]byte) (int, error) {
 		room += len(b)
 	}
 	c.iov.load(bufs)
-	err := c.raw.Control(c.scatterNow)
+	err := c.try(c.scatterNow)
 	c.iov.clear()
 	c.short = c.n < room
 	return c.outcome(err)
@@ -175,9 +182,25 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return c.NC.Read(p)
 	}
 	c.p = p
-	err := c.raw.Read(c.readWait)
+	err := c.await(c.readWait)
 	c.p = nil
 	return c.outcome(err)
+}
+
+// try makes one read that does not wait.
+func (c *Conn) try(f func(fd uintptr)) error {
+	if c.own != nil {
+		return c.own.Try(f)
+	}
+	return c.raw.Control(f)
+}
+
+// await makes reads until one finds something.
+func (c *Conn) await(f func(fd uintptr) bool) error {
+	if c.own != nil {
+		return c.own.Await(c.short, f)
+	}
+	return c.raw.Read(f)
 }
 
 func (c *Conn) outcome(err error) (int, error) {
@@ -216,7 +239,7 @@ func (c *Conn) ReadWith(pool Buffers) ([]byte, int, error) {
 		return p, 1, nil
 	}
 	c.pool = pool
-	n, err := c.outcome(c.raw.Read(c.poolWait))
+	n, err := c.outcome(c.await(c.poolWait))
 	held := c.p
 	c.p, c.pool = nil, nil
 	if n == 0 && held != nil {
@@ -263,6 +286,22 @@ func (c *Conn) Write(bufs *net.Buffers, patience time.Duration) (n int64, err er
 		}
 	}
 	return n, nil
+}
+
+// WriteLast is Write, and says that nothing follows. On TCP the end goes in the same segment as the last octets, which saves the
+// peer and us a segment for each connection; on TLS it is Write alone.
+func (c *Conn) WriteLast(bufs *net.Buffers, patience time.Duration) (n int64, err error) {
+	h, ok := c.NC.(interface{ CloseWrite() error })
+	if c.raw == nil || !ok {
+		return c.Write(bufs, patience)
+	}
+	c.last = true
+	n, err = c.Write(bufs, patience)
+	c.last = false
+	if err == nil {
+		err = h.CloseWrite()
+	}
+	return n, err
 }
 
 // record is the most that one TLS record carries.
@@ -312,7 +351,7 @@ func (c *Conn) Abort() {
 	if t, ok := nc.(interface{ NetConn() net.Conn }); ok {
 		nc = t.NetConn() // no close_notify: it would be a polite end
 	}
-	if t, ok := nc.(*net.TCPConn); ok {
+	if t, ok := nc.(interface{ SetLinger(sec int) error }); ok {
 		_ = t.SetLinger(0) // without it the close is a plain one; still a broken message
 	}
 	_ = nc.Close() // there is nobody to tell

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mmsrouter/mmsrouter/proxy/socket"
 	"github.com/mmsrouter/mmsrouter/proxy/wire"
 )
 
@@ -21,6 +22,9 @@ const patience = 10 * time.Second
 // pair is a connection under test and its peer.
 func pair(t *testing.T, network string) (*wire.Conn, net.Conn) {
 	t.Helper()
+	if network == "own" {
+		return ownPair(t)
+	}
 	addr := "127.0.0.1:0"
 	if network == "unix" {
 		addr = filepath.Join(t.TempDir(), "s")
@@ -35,6 +39,49 @@ func pair(t *testing.T, network string) (*wire.Conn, net.Conn) {
 		t.Fatal(err)
 	}
 	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []net.Conn{near, far} {
+		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		_ = near.Close() // most tests have closed one or both
+		_ = far.Close()
+	})
+	return wire.NewConn(near), far
+}
+
+// ownPair is pair over TCP with a socket of ours at the near end.
+func ownPair(t *testing.T) (*wire.Conn, net.Conn) {
+	t.Helper()
+	p, err := socket.NewPoller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := make(chan error, 1)
+	go func() { ran <- p.Run() }()
+	t.Cleanup(func() {
+		if err := errors.Join(p.Close(), <-ran); err != nil {
+			t.Error(err)
+		}
+	})
+	tl, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := socket.Listen(tl.(*net.TCPListener), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	far, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +134,7 @@ func reset(t *testing.T, nc net.Conn) {
 }
 
 func TestTryReadInto(t *testing.T) {
-	for _, network := range []string{"tcp", "unix"} {
+	for _, network := range []string{"tcp", "unix", "own"} {
 		t.Run(network, func(t *testing.T) {
 			c, far := pair(t, network)
 			a, b := make([]byte, 3), make([]byte, 3)
@@ -119,7 +166,7 @@ func TestTryReadInto(t *testing.T) {
 }
 
 func TestTryRead(t *testing.T) {
-	for _, network := range []string{"tcp", "unix"} {
+	for _, network := range []string{"tcp", "unix", "own"} {
 		t.Run(network, func(t *testing.T) {
 			c, far := pair(t, network)
 			buf := make([]byte, 4)
@@ -197,7 +244,7 @@ func TestTryRead(t *testing.T) {
 }
 
 func TestRead(t *testing.T) {
-	for _, network := range []string{"tcp", "unix"} {
+	for _, network := range []string{"tcp", "unix", "own"} {
 		t.Run(network, func(t *testing.T) {
 			c, far := pair(t, network)
 			type got struct {

@@ -53,7 +53,7 @@ func tlsPair(t *testing.T, most uint16) (*wire.Conn, *tls.Conn) {
 }
 
 func TestQuiet(t *testing.T) {
-	for _, network := range []string{"tcp", "unix"} {
+	for _, network := range []string{"tcp", "unix", "own"} {
 		t.Run(network, func(t *testing.T) {
 			c, far := pair(t, network)
 			if !c.Quiet() {

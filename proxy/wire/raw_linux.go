@@ -4,6 +4,8 @@ import (
 	"net"
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // read, peek, vector.read and vector.write are the system calls on a non-blocking socket, without a word to the
@@ -28,7 +30,7 @@ func peek(fd uintptr, p *byte) (int, syscall.Errno) {
 
 // vector is a short list of buffers, to gather from or to scatter into.
 type vector struct {
-	v    [24]syscall.Iovec
+	v    [24]unix.Iovec
 	from int
 	n    int
 }
@@ -57,11 +59,25 @@ func (v *vector) read(fd uintptr) (int, syscall.Errno) {
 	return int(n), e
 }
 
-func (v *vector) write(fd uintptr) (int, syscall.Errno) {
+// write sends as much as goes. With more the kernel holds an unfilled segment back, for what follows at once.
+func (v *vector) write(fd uintptr, more bool) (int, syscall.Errno) {
 	if v.empty() {
 		return 0, 0
 	}
+	if more {
+		return v.sendmsg(fd, unix.MSG_NOSIGNAL|unix.MSG_MORE)
+	}
 	n, _, e := syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&v.v[v.from])), uintptr(v.n-v.from))
+	if e != 0 {
+		return 0, e
+	}
+	return int(n), 0
+}
+
+func (v *vector) sendmsg(fd, flags uintptr) (int, syscall.Errno) {
+	m := unix.Msghdr{Iov: &v.v[v.from]}
+	m.SetIovlen(v.n - v.from)
+	n, _, e := syscall.RawSyscall(syscall.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&m)), flags)
 	if e != 0 {
 		return 0, e
 	}

@@ -47,7 +47,7 @@ func (v *vector) read(fd uintptr) (int, syscall.Errno) {
 	return read(fd, v.bufs[0])
 }
 
-func (v *vector) write(fd uintptr) (int, syscall.Errno) {
+func (v *vector) write(fd uintptr, _ bool) (int, syscall.Errno) {
 	if v.empty() {
 		return 0, 0
 	}

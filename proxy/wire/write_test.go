@@ -15,7 +15,7 @@ import (
 // TestWrite writes gather lists of all shapes past what a socket takes, with a peer that reads when it likes.
 func TestWrite(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
-	for _, network := range []string{"tcp", "unix"} {
+	for _, network := range []string{"tcp", "unix", "own"} {
 		t.Run(network, func(t *testing.T) {
 			c, far := pair(t, network)
 			var want bytes.Buffer
