@@ -20,6 +20,16 @@ func (x *exchange) toClient(bufs ...[]byte) bool {
 	return true
 }
 
+// answerClient is toClient for an answer that is whole: if the connection ends with it, the client hears that in the same segment.
+func (x *exchange) answerClient(bufs ...[]byte) {
+	if x.alive || x.broken != nil || !x.get && !x.body.Whole() {
+		x.toClient(bufs...)
+		return
+	}
+	x.out = append(x.few[:0], bufs...)
+	_, _ = x.cl.c.WriteLast(&x.out, x.set.Timeouts.Client) // a client that is gone needs no answer
+}
+
 // deliver gives an MMSC's answer to the client: held ones at once, longer ones as they come.
 func (x *exchange) deliver(a *answer, up *upstream) {
 	x.by, x.status = up.stats, a.resp.Status
@@ -44,9 +54,9 @@ func (x *exchange) deliver(a *answer, up *upstream) {
 		x.headBuf = x.appendAnswerHead(x.headBuf[:0], a, length)
 		x.note()
 		if a.bodyless || length == 0 {
-			x.toClient(x.headBuf)
+			x.answerClient(x.headBuf)
 		} else {
-			x.toClient(x.headBuf, a.body())
+			x.answerClient(x.headBuf, a.body())
 		}
 	case a.resp.Length >= 0 || x.cl.req.Minor == 1:
 		x.stream(a, up)
@@ -219,7 +229,7 @@ func (x *exchange) sendPDU(pdu []byte) {
 	b = append(x.appendConnection(b), crlf...)
 	x.headBuf = b
 	x.note()
-	x.toClient(b, pdu)
+	x.answerClient(b, pdu)
 }
 
 // appendPlain begins the head of a plain text answer; the Connection field and the empty line are still to come.
