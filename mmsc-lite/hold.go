@@ -223,12 +223,13 @@ func (h *holder) round(ctx, work context.Context, wg *sync.WaitGroup, free chan 
 }
 
 // one does what is due for a held message.
-func (h *holder) one(ctx context.Context, held *store.Held) {
-	out := h.attempt(ctx, held)
-	if ctx.Err() != nil && out.State == store.Holding {
+func (h *holder) one(work context.Context, held *store.Held) {
+	leased := time.Now().Add(h.m.cfg.Hold.Lease * 7 / 8) // sure to be ours until then
+	out := h.attempt(work, held)
+	if work.Err() != nil && out.State == store.Holding {
 		return // stopping: the lease is given back with the others
 	}
-	ctx = context.WithoutCancel(ctx) // what the MMSC said is noted, even while we stop
+	ctx := context.WithoutCancel(work) // what the MMSC said is noted, even while we stop
 	if out.State == store.HeldRefused || out.State == store.HeldExpired {
 		// First the notice, then the end: a crash between the two repeats the notice, which is then known again.
 		if err := h.notice(ctx, held, told(&out)); err != nil {
@@ -237,15 +238,35 @@ func (h *holder) one(ctx context.Context, held *store.Held) {
 		}
 	}
 	log := h.m.log.With("message", h.m.messageID(held.Ref), "state", out.State.String(), "mmsc", out.Target, "upstream", out.UpstreamID, "why", out.Why)
-	if err := h.m.store.EndHeld(ctx, held, out); err != nil {
-		log.Warn("outcome of a held message not noted", "err", err)
-		return
+	again := time.NewTicker(noteAgain)
+	defer again.Stop()
+	for told := false; ; told = true {
+		err := h.m.store.EndHeld(ctx, held, out)
+		if err == nil {
+			break
+		}
+		if !told {
+			log.Warn("outcome of a held message not noted", "err", err)
+		}
+		// What an MMSC has taken would go to one again when the lease ends. So a store that is away for a moment is asked again.
+		var down *store.Unavailable
+		if out.State == store.Holding || !errors.As(err, &down) || time.Now().After(leased) {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-work.Done():
+			return
+		}
 	}
 	if out.State != store.Holding {
 		h.m.met.held.WithLabelValues(out.State.String()).Inc()
 		log.Info("held message is done with")
 	}
 }
+
+// noteAgain is the pause before an outcome that could not be noted is noted again.
+const noteAgain = 200 * time.Millisecond
 
 func (h *holder) attempt(ctx context.Context, held *store.Held) store.HeldOutcome {
 	again := func(target, why string) store.HeldOutcome {

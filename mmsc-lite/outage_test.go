@@ -1,6 +1,7 @@
 package mmsc_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -154,6 +155,53 @@ func TestDatabaseGone(t *testing.T) {
 	l.sent(0x97, bob)
 	if code, _ := l.do("GET", path, nil); code != 200 {
 		t.Errorf("GET answered %d", code)
+	}
+}
+
+// TestDatabaseGoneBehindAForward takes the database away just when an MMSC has taken a held message: it must not get it again because that
+// could not be noted at once.
+func TestDatabaseGoneBehindAForward(t *testing.T) {
+	t.Parallel()
+	cluster := pgtest.Own(t)
+	database, err := cluster.Database(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var l *lab
+	var book logBook
+	ready, calls := make(chan struct{}), make(chan int, 100)
+	up := &upstream{status: mms.StatusOk}
+	l = newLab(t, func(o *mmsc.Options) {
+		o.Config.Database, o.Config.Hold.Lease = database, 20*time.Second
+		o.Log = slog.New(slog.NewTextHandler(&book, nil))
+		n := 0
+		o.Forward = func(ctx context.Context, h *mmsc.HeldMessage) (*mmsc.ForwardResult, error) {
+			got, err := up.forward(ctx, h)
+			if n++; n == 1 {
+				<-ready
+				if err := cluster.Kill(); err != nil {
+					t.Error(err)
+				}
+				for l.Healthy(ctx) == nil { // its children outlive it for a moment
+				}
+			}
+			calls <- n
+			return got, err
+		}
+	})
+	a := l.hold("1", 0x97, bob)
+	close(ready)
+	<-calls
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(book.String(), "not noted"); {
+		if time.Now().After(end) {
+			t.Fatalf("the outcome was noted without a database: %s", book.String())
+		}
+	}
+	if err := cluster.Up(); err != nil {
+		t.Fatal(err)
+	}
+	if h := l.held(a.MessageID, store.HeldForwarded); h.Attempts != 1 || len(calls) != 0 {
+		t.Errorf("forwarded once more: %d attempts, %d calls", h.Attempts, 1+len(calls))
 	}
 }
 
