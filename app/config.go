@@ -261,7 +261,11 @@ func (m *MMSCConfig) validate(bad func(key, format string, a ...any)) {
 	https := err == nil && u.Scheme == "https"
 	switch {
 	case err != nil || strings.ContainsAny(m.URL, " \t\r\n") || u.Scheme != "http" && !https || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		bad("url", "%q: want http://HOST:PORT/PATH or https://…, without user, query and fragment", m.URL)
+		shown := m.URL
+		if err == nil && u.User != nil {
+			shown = u.Redacted()
+		}
+		bad("url", "%q: want http://HOST:PORT/PATH or https://…, without user, query and fragment", shown)
 	case !https:
 		for k, v := range map[string]string{"ca": m.CA, "server_name": m.ServerName, "client_cert": m.ClientCert, "client_key": m.ClientKey} {
 			if v != "" {
