@@ -29,18 +29,22 @@ type action struct {
 	off   int64 // of a write; the new length of a truncate
 	data  []byte
 	acked []string // Message-IDs in an answer
+	from  int      // of a sync: how many actions stood before it began
 }
 
 var (
 	callLine   = regexp.MustCompile(`^(\d+) +(pwrite64|pwritev|fdatasync|fsync|ftruncate|write)\((\d+)<([^>]*)>(.*)$`)
 	createLine = regexp.MustCompile(`^\d+ +openat\(AT_FDCWD[^,]*, "([^"]*)", [^,)]*O_EXCL`)
 	resumeLine = regexp.MustCompile(`^(\d+) +<\.\.\. (pwrite64|pwritev|fdatasync|fsync|ftruncate|write) resumed>`)
+	submitLine = regexp.MustCompile(`^\d+ +io_submit\((\w+), .*IOCB_CMD_FDSYNC, aio_fildes=\d+<([^>]*)>`)
+	eventsLine = regexp.MustCompile(`^(\d+) +io_getevents\((\w+), (.*)$`)
+	eventsRest = regexp.MustCompile(`^(\d+) +<\.\.\. io_getevents resumed>(.*)$`)
 	pieceText  = regexp.MustCompile(`iov_base=("[^"]*")`)
 	messageID  = regexp.MustCompile(`[A-Za-z0-9_-]{32}@mms\.example\.net`)
 )
 
-// readTrace turns strace's lines into actions in their order. A write counts from its beginning, a sync from its end: that is
-// the less kind of the two ways to read the record.
+// readTrace turns strace's lines into actions in their order. A write counts from its beginning; a sync counts from its end, and for what
+// was written before its beginning: that is the least kind way to read the record.
 func readTrace(t *testing.T, name, dir string) (all []action) {
 	t.Helper()
 	f, err := os.Open(name)
@@ -48,7 +52,15 @@ func readTrace(t *testing.T, name, dir string) (all []action) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	pending := map[string]action{} // a sync under way, by thread
+	pending := map[string]action{}    // a sync under way, by thread
+	background := map[string]action{} // one that the kernel does beside the process, by the context it was handed in with
+	waits := map[string]string{}      // the context whose events a thread waits for
+	event := func(ctx, outcome string) {
+		if a, ok := background[ctx]; ok && strings.Contains(outcome, "res=0") {
+			all = append(all, a)
+			delete(background, ctx)
+		}
+	}
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 64<<20)
 	for lines.Scan() {
@@ -64,6 +76,21 @@ func readTrace(t *testing.T, name, dir string) (all []action) {
 			if rel, inside := strings.CutPrefix(plain(m[1]), dir+"/contents/"); inside {
 				all = append(all, action{kind: "create", file: "contents/" + rel})
 			}
+			continue
+		}
+		if m := submitLine.FindStringSubmatch(line); m != nil {
+			if rel, inside := strings.CutPrefix(plain(m[2]), dir+"/"); inside {
+				background[m[1]] = action{kind: "sync", file: rel, from: len(all)}
+			}
+			continue
+		}
+		if m := eventsLine.FindStringSubmatch(line); m != nil {
+			waits[m[1]] = m[2]
+			event(m[2], m[3])
+			continue
+		}
+		if m := eventsRest.FindStringSubmatch(line); m != nil {
+			event(waits[m[1]], m[2])
 			continue
 		}
 		m := callLine.FindStringSubmatch(line)
@@ -103,9 +130,9 @@ func readTrace(t *testing.T, name, dir string) (all []action) {
 			}
 			all = append(all, action{kind: "truncate", file: rel, off: n})
 		case strings.Contains(line, "<unfinished"):
-			pending[m[1]] = action{kind: "sync", file: rel}
+			pending[m[1]] = action{kind: "sync", file: rel, from: len(all)}
 		default:
-			all = append(all, action{kind: "sync", file: rel})
+			all = append(all, action{kind: "sync", file: rel, from: len(all)})
 		}
 	}
 	if err := lines.Err(); err != nil {
@@ -176,10 +203,10 @@ func after(start disk, done []action, luck func() float64) disk {
 	for name, b := range start {
 		d[name] = bytes.Clone(b)
 	}
-	synced := map[string]int{} // index of the last sync of a file
-	for i, a := range done {
+	synced := map[string]int{} // where the last sync of a file began
+	for _, a := range done {
 		if a.kind == "sync" {
-			synced[a.file] = i
+			synced[a.file] = max(synced[a.file], a.from)
 		}
 	}
 	gone := map[string]bool{} // made, but its folder has not been synced since
@@ -232,7 +259,7 @@ func TestPowerLoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	trace := filepath.Join(t.TempDir(), "trace")
-	p := startChild(t, dir, "", "env", "GODEBUG=asyncpreemptoff=1", strace, "--seccomp-bpf", "-f", "-y", "-xx", "-s", "1000000", "-o", trace, "-e", "trace=openat,pwrite64,pwritev,fdatasync,fsync,ftruncate,write")
+	p := startChild(t, dir, "", "env", "GODEBUG=asyncpreemptoff=1", strace, "--seccomp-bpf", "-f", "-y", "-xx", "-s", "1000000", "-o", trace, "-e", "trace=openat,pwrite64,pwritev,fdatasync,fsync,ftruncate,write,io_submit,io_getevents")
 	l := newLedger(func(n int) int { return []int{100, 9000, 70_000}[n%3] })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rounds(2, 6))*time.Second)
 	defer cancel()

@@ -242,10 +242,9 @@ func (tx *Tx) run(batch []*op) (answers []error, err error) {
 		}
 	}
 	// The contents are synced while the rows are written, and both before the commit.
-	synced := make(chan error, 1)
-	go func() { synced <- tx.s.syncContents(batch) }()
+	synced := tx.s.beginSync(batch)
 	answers, err = tx.doAll(batch)
-	if contentErr := <-synced; err == nil {
+	if contentErr := synced(); err == nil {
 		err = contentErr
 	}
 	if err != nil {

@@ -79,17 +79,22 @@ func (c *content) end(used bool, err error) {
 	}
 }
 
-// syncContents syncs what the writes of a batch point to.
-func (s *Store) syncContents(batch []*op) error {
+// beginSync begins to sync what the writes of a batch point to; end waits for it.
+func (s *Store) beginSync(batch []*op) (end func() error) {
+	if s.segments == nil {
+		return func() error { return nil }
+	}
+	var extents []*segment.Extent
 	for _, o := range batch {
-		if len(o.contents) == 0 {
-			continue
-		}
-		if err := s.segments.Sync(o.contents); err != nil {
+		extents = append(extents, o.contents...)
+	}
+	synced := s.segments.Begin(extents)
+	return func() error {
+		if err := synced(); err != nil {
 			return &contentError{err}
 		}
+		return nil
 	}
-	return nil
 }
 
 // insertContent writes the rows of a content.

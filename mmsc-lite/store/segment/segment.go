@@ -51,6 +51,9 @@ type Log struct {
 	dir   string
 	limit int64
 
+	syncing    sync.Mutex // held from Begin to its end; taken before mu
+	background *aio       // nil: there is none
+
 	mu     sync.Mutex
 	active *file
 	last   int64           // highest number that is in use, or was
@@ -68,10 +71,10 @@ func Open(dir string, limit, after int64) (*Log, error) {
 	if err := syncDir(filepath.Dir(dir)); err != nil {
 		return nil, fmt.Errorf("folder of contents: %w", err)
 	}
-	l := &Log{dir: dir, limit: limit, last: after, open: make(map[int64]*file), marked: make(map[int64]bool)}
+	l := &Log{dir: dir, limit: limit, last: after, background: newAIO(), open: make(map[int64]*file), marked: make(map[int64]bool)}
 	numbers, err := l.Numbers()
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, l.Close())
 	}
 	for _, n := range numbers {
 		l.last, l.marked[n] = max(l.last, n), true
@@ -119,6 +122,12 @@ func (l *Log) Octets(number int64) (int64, error) {
 
 // Close ends writing; it is harmless twice. Extents that are still held keep their segments open until they are released.
 func (l *Log) Close() error {
+	l.syncing.Lock()
+	if l.background != nil {
+		l.background.close()
+		l.background = nil
+	}
+	l.syncing.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true

@@ -77,11 +77,15 @@ func TestManyWriters(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			for range 20 {
+			for i := range 20 {
 				b := octets(1 + rand.IntN(40_000))
 				e, err := write(l, b)
 				if err == nil {
-					err = errors.Join(l.Sync([]*segment.Extent{e}), e.Release())
+					end := func() error { return l.Sync([]*segment.Extent{e}) }
+					if i%2 == 0 {
+						end = l.Begin([]*segment.Extent{e})
+					}
+					err = errors.Join(end(), e.Release())
 				}
 				if err != nil {
 					t.Error(err)
@@ -265,6 +269,9 @@ func TestSyncFails(t *testing.T) {
 	must(t, err)
 	must(t, e.BreakSync())
 	for range 2 {
+		if err := l.Begin([]*segment.Extent{e})(); err == nil {
+			t.Error("a sync in the background that failed said yes")
+		}
 		if err := l.Sync([]*segment.Extent{e}); err == nil {
 			t.Error("a sync that failed said yes")
 		}

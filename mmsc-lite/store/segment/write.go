@@ -196,43 +196,6 @@ func trim(f *file) error {
 	return f.f.Truncate(info.Size())
 }
 
-// Sync returns when the extents are on the disk. One sync serves all extents that have been written before it.
-func (l *Log) Sync(extents []*Extent) error {
-	for _, e := range extents {
-		if err := e.sync(); err != nil {
-			return fmt.Errorf("sync segment %d: %w", e.Segment, err)
-		}
-	}
-	return nil
-}
-
-func (e *Extent) sync() error {
-	f := e.file
-	f.mu.Lock()
-	turn, synced, broken := f.written, f.synced, f.broken
-	f.mu.Unlock()
-	if broken != nil || e.turn <= synced {
-		return broken
-	}
-	err := fdatasync(f.f)
-	f.mu.Lock()
-	if err == nil {
-		f.synced = max(f.synced, turn)
-	} else {
-		f.broken = err // the kernel may have dropped the pages: a second sync would say yes to nothing
-	}
-	f.mu.Unlock()
-	if err == nil {
-		return nil
-	}
-	e.log.mu.Lock()
-	defer e.log.mu.Unlock()
-	if e.log.active == f {
-		err = errors.Join(err, e.log.seal())
-	}
-	return err
-}
-
 // Release lets the segment go: rows that point to the extent are committed, or never will be.
 func (e *Extent) Release() error { return e.end(false) }
 
