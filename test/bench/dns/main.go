@@ -11,16 +11,12 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
-	"strings"
 
 	"github.com/mmsrouter/mmsrouter/test/bench/measure"
 )
@@ -91,11 +87,7 @@ func (b *bench) all() (err error) {
 		return err
 	}
 	defer os.RemoveAll(b.scratch)
-	if runtime.NumCPU() > 1 {
-		if _, err := exec.LookPath("taskset"); err == nil {
-			b.serverCPU, b.loadCPU = "0", "1"
-		}
-	}
+	b.serverCPU, b.loadCPU = measure.Processors()
 	fmt.Printf("%s; server on processor %q, load on %q\n", measure.Machine(), b.serverCPU, b.loadCPU)
 	t := tables{
 		cpu:  measure.NewTable(fmt.Sprintf("CPU seconds per million A queries with EDNS, %d rounds of %d", b.rounds, b.queries), "CPU s per million", "NSD"),
@@ -143,7 +135,7 @@ type server struct {
 // start starts every peer that is there and answers.
 func (b *bench) start() (running []server) {
 	for i, p := range b.peers() {
-		if !b.wanted(p.name) {
+		if !measure.Chosen(b.only, p.name) {
 			continue
 		}
 		dir := filepath.Join(b.scratch, strconv.Itoa(i))
@@ -167,18 +159,6 @@ func (b *bench) start() (running []server) {
 		running = append(running, server{p.name, addr, proc})
 	}
 	return running
-}
-
-func (b *bench) wanted(name string) bool {
-	if b.only == "" {
-		return true
-	}
-	for w := range strings.SplitSeq(b.only, ",") {
-		if strings.Contains(name, w) {
-			return true
-		}
-	}
-	return false
 }
 
 // round loads one server, notes what it cost and gives the number of questions that got no answer.
@@ -211,16 +191,10 @@ func (b *bench) round(p server, sh shape, counted bool, t tables) (lost int, err
 }
 
 // load runs a load process to its end.
-func (b *bench) load(addr string, sh shape, n int) (r loadResult, err error) {
-	name, args := b.self, []string{"load", "-addr", addr, "-n", strconv.Itoa(n), "-window", strconv.Itoa(sh.window), "-sockets", strconv.Itoa(sh.clients)}
-	if b.loadCPU != "" {
-		name, args = "taskset", append([]string{"-c", b.loadCPU, b.self}, args...)
-	}
-	cmd := exec.Command(name, args...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
+func (b *bench) load(addr string, sh shape, n int) (loadResult, error) {
+	r, err := measure.Result[loadResult](b.loadCPU, b.self, "load", "-addr", addr, "-n", strconv.Itoa(n), "-window", strconv.Itoa(sh.window), "-sockets", strconv.Itoa(sh.clients))
 	if err != nil {
 		return r, fmt.Errorf("load: %w", err)
 	}
-	return r, json.Unmarshal(out, &r)
+	return r, nil
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -79,18 +78,8 @@ func zoneFile(dir string) (string, error) {
 	return file(dir, "zone", "$ORIGIN "+zone+".\n$TTL 30\n@ IN SOA ns1 hostmaster 1 3600 600 604800 30\n@ IN NS ns1\n@ IN A "+address+"\nns1 IN A "+address+"\n")
 }
 
-func find(name string) (string, error) {
-	if p, err := exec.LookPath(name); err == nil {
-		return p, nil
-	}
-	if p, err := exec.LookPath("/usr/sbin/" + name); err == nil {
-		return p, nil
-	}
-	return "", errors.New("not installed")
-}
-
 func startNSD(b *bench, dir, addr string) (*measure.Process, error) {
-	program, err := find("nsd")
+	program, err := measure.Find("nsd")
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +119,7 @@ zone:
 }
 
 func startKnot(b *bench, dir, addr string) (*measure.Process, error) {
-	program, err := find("knotd")
+	program, err := measure.Find("knotd")
 	if err != nil {
 		return nil, err
 	}
@@ -165,27 +154,20 @@ func startOurs(b *bench, dir, addr string) (*measure.Process, error) {
 	if _, err := os.Stat(b.ours); err != nil {
 		return nil, errors.New("not built (make build)")
 	}
-	var free [2]string
-	for i := range free {
-		var err error
-		if free[i], err = measure.FreeAddr(); err != nil {
-			return nil, err
-		}
-	}
-	conf, err := file(dir, "mmsrouter.yaml", fmt.Sprintf(`
-node: {name: bench, data: %q}
+	r, err := measure.StartRouter(measure.RouterOptions{Program: b.ours, Dir: dir, CPU: b.serverCPU, DNS: addr, Config: func(r *measure.Router) string {
+		return fmt.Sprintf(`
 dns:
   listen: [%q]
   zones: [{name: %s, ttl: 30s, addresses: [%s]}]
 mm1: {listen: [%q]}
 mmscs: [{name: a, url: "http://127.0.0.1:1/"}]
-admin: {listen: %q}
 log: {level: error}
-`, filepath.Join(dir, "data"), addr, zone, address, free[0], free[1]))
+`, addr, zone, address, r.MM1)
+	}})
 	if err != nil {
 		return nil, err
 	}
-	return measure.Start(measure.Options{CPU: b.serverCPU}, b.ours, "serve", "-c", conf)
+	return r.Process, nil
 }
 
 // aloneMain serves with our room and nothing else of the router.

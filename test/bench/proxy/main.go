@@ -8,14 +8,11 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"time"
 
@@ -80,11 +77,7 @@ func (b *bench) all(tables string) (err error) {
 		return err
 	}
 	defer os.RemoveAll(b.scratch)
-	if runtime.NumCPU() > 1 {
-		if _, err := exec.LookPath("taskset"); err == nil {
-			b.proxyCPU, b.otherCPU = "0", "1-"+strconv.Itoa(runtime.NumCPU()-1)
-		}
-	}
+	b.proxyCPU, b.otherCPU = measure.Processors()
 	for range 2 {
 		a, err := measure.FreeAddr()
 		if err != nil {
@@ -115,18 +108,10 @@ func (b *bench) all(tables string) (err error) {
 
 // load runs a load process to its end.
 func (b *bench) load(p loadPlan) (loadResult, error) {
-	var r loadResult
-	args := []string{"load", "-addr", p.Addr, "-size", strconv.Itoa(p.Size), "-n", strconv.Itoa(p.N), "-conns", strconv.Itoa(p.Conns),
-		"-rate", strconv.Itoa(p.Rate), "-first", strconv.Itoa(p.First), fmt.Sprintf("-oneshot=%v", p.OneShot)}
-	name := b.self
-	if b.otherCPU != "" {
-		name, args = "taskset", append([]string{"-c", b.otherCPU, b.self}, args...)
-	}
-	cmd := exec.Command(name, args...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
+	r, err := measure.Result[loadResult](b.otherCPU, b.self, "load", "-addr", p.Addr, "-size", strconv.Itoa(p.Size), "-n", strconv.Itoa(p.N), "-conns", strconv.Itoa(p.Conns),
+		"-rate", strconv.Itoa(p.Rate), "-first", strconv.Itoa(p.First), fmt.Sprintf("-oneshot=%v", p.OneShot))
 	if err != nil {
 		return r, fmt.Errorf("load: %w", err)
 	}
-	return r, json.Unmarshal(out, &r)
+	return r, nil
 }

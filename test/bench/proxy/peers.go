@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +20,6 @@ type conditions struct {
 	logs   bool     // a line per message into a file
 	cpu    string   // processors it is pinned to
 	admin  string   // ours: where the metrics are
-	dns    string   // ours
 }
 
 // peer is a proxy that can be started.
@@ -33,20 +32,12 @@ func (b *bench) peers() (list []peer) {
 	if b.ours != "" {
 		list = append(list, peer{"mmsrouter", b.startOurs})
 	}
-	nginx, err := exec.LookPath("nginx")
-	if err != nil {
-		nginx = "/usr/sbin/nginx" // not in everybody's PATH
-	}
-	if _, err := os.Stat(nginx); err == nil {
+	if nginx, err := measure.Find("nginx"); err == nil {
 		list = append(list, peer{"nginx, buffers, replays", func(c conditions) (*measure.Process, error) { return startNginx(nginx, c) }})
 	} else {
 		b.skipped = append(b.skipped, "nginx")
 	}
-	haproxy, err := exec.LookPath("haproxy")
-	if err != nil {
-		haproxy = "/usr/sbin/haproxy"
-	}
-	if _, err := os.Stat(haproxy); err == nil {
+	if haproxy, err := measure.Find("haproxy"); err == nil {
 		list = append(list,
 			peer{"HAProxy, no replay", func(c conditions) (*measure.Process, error) { return startHAProxy(haproxy, c, false) }},
 			peer{"HAProxy, buffers, replays", func(c conditions) (*measure.Process, error) { return startHAProxy(haproxy, c, true) }})
@@ -62,19 +53,7 @@ func (b *bench) peers() (list []peer) {
 			return measure.Start(measure.Options{CPU: c.cpu}, b.self, "goproxy", "-listen", c.listen, "-mmsc", strings.Join(c.mmscs, ","), fmt.Sprintf("-buffer=%v", buffer))
 		}})
 	}
-	if b.only != "" {
-		var some []peer
-		for _, p := range list {
-			for _, w := range strings.Split(b.only, ",") {
-				if strings.Contains(strings.ToLower(p.name), strings.ToLower(w)) {
-					some = append(some, p)
-					break
-				}
-			}
-		}
-		list = some
-	}
-	return list
+	return slices.DeleteFunc(list, func(p peer) bool { return !measure.Chosen(b.only, p.name) })
 }
 
 // startOurs runs the router with its defaults but for what a bench must change.
@@ -87,22 +66,21 @@ func (b *bench) startOurs(c conditions) (*measure.Process, error) {
 	for i, addr := range c.mmscs {
 		fmt.Fprintf(&m, "  - {name: mmsc-%c, url: \"http://%s/\"}\n", 'a'+i, addr)
 	}
-	conf := fmt.Sprintf(`node: {name: bench, data: %q}
-dns:
+	r, err := measure.StartRouter(measure.RouterOptions{Program: b.ours, Dir: c.dir, CPU: c.cpu, MM1: c.listen, Admin: c.admin, Config: func(r *measure.Router) string {
+		return fmt.Sprintf(`dns:
   listen: [%q]
   zones: [{name: mms.example.net, ttl: 30s, addresses: ["127.0.0.1"]}]
 mm1:
   listen: [%q]
   access_log: {path: %q}
 mmscs:
-%sadmin: {listen: %q, token: ""}
-log: {level: error, format: json}
-`, filepath.Join(c.dir, "data"), c.dns, c.listen, log, m.String(), c.admin)
-	file := filepath.Join(c.dir, "mmsrouter.yaml")
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+%slog: {level: error, format: json}
+`, r.DNS, r.MM1, log, m.String())
+	}})
+	if err != nil {
 		return nil, err
 	}
-	return measure.Start(measure.Options{CPU: c.cpu, Dir: c.dir}, b.ours, "serve", "-c", file)
+	return r.Process, nil
 }
 
 // startNginx: requests buffered in memory, tried again at the other MMSC even though POST is not idempotent. No MMSC is ever
@@ -203,7 +181,7 @@ func (b *bench) run(p peer, c conditions, work func(proc *measure.Process, c con
 	if c.mmscs == nil {
 		c.mmscs = b.sinks
 	}
-	for _, a := range []*string{&c.listen, &c.admin, &c.dns} {
+	for _, a := range []*string{&c.listen, &c.admin} {
 		if *a, err = measure.FreeAddr(); err != nil {
 			return err
 		}

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"time"
 
@@ -292,32 +288,9 @@ func (b *bench) killOnce(t *measure.Table, p peer, steps []killStep) error {
 		t.Add(p.name, "lost", float64(len(bal.Lost)))
 		t.Add(p.name, "corrupt", float64(len(bal.Corrupt)+len(bal.Strangers)))
 		t.Add(p.name, "copies", float64(bal.Copies))
-		if n, ok := metric(c.admin, "mmsrouter_proxy_ambiguous_retries_total"); ok {
+		if n, ok, err := measure.Metric(c.admin, "mmsrouter_proxy_ambiguous_retries_total"); err == nil && ok { // a peer has no metrics
 			t.Add(p.name, "ambiguous retries counted", n)
 		}
 		return nil
 	})
-}
-
-// metric sums a counter over its labels.
-func metric(admin, name string) (sum float64, ok bool) {
-	cl := http.Client{Timeout: 2 * time.Second}
-	res, err := cl.Get("http://" + admin + "/metrics")
-	if err != nil {
-		return 0, false // a peer without metrics
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, 8<<20))
-	if err != nil {
-		return 0, false
-	}
-	for l := range bytes.Lines(b) {
-		f := strings.Fields(string(l))
-		if len(f) == 2 && (f[0] == name || strings.HasPrefix(f[0], name+"{")) {
-			if v, err := strconv.ParseFloat(f[1], 64); err == nil {
-				sum, ok = sum+v, true
-			}
-		}
-	}
-	return sum, ok
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/mmsrouter/mmsrouter/mms/wappush"
 	"github.com/mmsrouter/mmsrouter/mms/wsp"
 	"github.com/mmsrouter/mmsrouter/test/bench/measure"
+	"github.com/mmsrouter/mmsrouter/test/bench/traffic"
 )
 
 // tidPrefix begins the transaction ids of the bench's own notifications; the number follows.
@@ -44,21 +45,21 @@ func (g *ppg) peak() (sum int64) {
 
 // startPPG runs our gateway.
 func (b *bench) startPPG(s *sink) (*ppg, error) {
-	r, err := b.start(s.addr, true)
+	r, err := b.start(s.Addr, true)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.waitBound(r.proc); err != nil {
-		r.stop()
+	if err := s.Bound(r.Process); err != nil {
+		r.Remove()
 		return nil, err
 	}
-	return &ppg{name: "mmsrouter", url: "http://" + r.ppg + "/", pids: []int{r.proc.Pid()}, stop: r.stop}, nil
+	return &ppg{name: "mmsrouter", url: "http://" + r.PPG + "/", pids: []int{r.Pid()}, stop: r.Remove}, nil
 }
 
 // gateways is pushes through our gateway and through Kannel's, in turns.
-func (b *bench) gateways(rounds int) ([]*measure.Table, error) {
+func (b *bench) gateways() ([]*measure.Table, error) {
 	initiators, n := []int{1, 16, 64}, 10_000
-	if b.quick {
+	if b.Quick {
 		n = 3000
 	}
 	cols := make([]string, len(initiators))
@@ -76,7 +77,7 @@ func (b *bench) gateways(rounds int) ([]*measure.Table, error) {
 	} else {
 		makers = append([]func(*sink) (*ppg, error){b.startKannel}, makers...)
 	}
-	for range rounds {
+	for range b.Rounds {
 		for _, start := range makers {
 			s, err := newSink()
 			if err != nil {
@@ -86,15 +87,15 @@ func (b *bench) gateways(rounds int) ([]*measure.Table, error) {
 			var missing *notStarted
 			if errors.As(err, &missing) {
 				fmt.Printf("Kannel's rows are left out: %v\n", err)
-				s.stop()
+				s.Stop()
 				continue
 			}
 			if err != nil {
-				s.stop()
+				s.Stop()
 				return tables, err
 			}
 			err = b.pushes(g, s, initiators, cols, n, rate, cpu, count)
-			s.stop()
+			s.Stop()
 			if err != nil {
 				return tables, fmt.Errorf("%s: %w", g.name, err)
 			}
@@ -139,7 +140,7 @@ func (b *bench) pushes(g *ppg, s *sink, initiators []int, cols []string, n int, 
 
 // post pushes to n numbers from the first on, over so many connections. Each must be answered with 1001, or 1000.
 func (g *ppg) post(first, n, initiators int) error {
-	return each(n, initiators, func() (func(int) error, func(), error) {
+	return traffic.Each(n, initiators, func() (func(int) error, func(), error) {
 		t := &http.Transport{MaxConnsPerHost: 1}
 		c := &http.Client{Transport: t, Timeout: time.Minute}
 		return func(k int) error { return g.push(c, number(first+k)) }, t.CloseIdleConnections, nil

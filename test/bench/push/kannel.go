@@ -28,7 +28,7 @@ const wdpBlock = 94
 // startKannel runs bearerbox and wapbox, which log only what ends them and keep no store; a *notStarted
 // where they can't be run here.
 func (b *bench) startKannel(s *sink) (*ppg, error) {
-	dir, err := b.folder()
+	dir, err := b.Folder()
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (b *bench) startKannel(s *sink) (*ppg, error) {
 	defer cancel()
 	g := &ppg{name: "Kannel", user: "bench", password: "secret"}
 	lab, err := kannel.Start(ctx, kannel.Options{Dir: dir, Address: wdp, LogLevel: 4,
-		Push: &kannel.Push{SMSC: s.addr, User: g.user, Password: g.password}})
+		Push: &kannel.Push{SMSC: s.Addr, User: g.user, Password: g.password}})
 	if err != nil {
 		return nil, &notStarted{err}
 	}

@@ -12,9 +12,9 @@ import (
 )
 
 // notifications is small messages to the embedded MMSC; their notifications leave by direct SMPP.
-func (b *bench) notifications(rounds int) ([]*measure.Table, error) {
+func (b *bench) notifications() ([]*measure.Table, error) {
 	senders, n := []int{1, 16, 64}, 10_000
-	if b.quick {
+	if b.Quick {
 		n = 3000
 	}
 	cols := make([]string, len(senders))
@@ -26,20 +26,20 @@ func (b *bench) notifications(rounds int) ([]*measure.Table, error) {
 	cpu := measure.NewTable("of these, CPU of the router", "CPU s per 1,000 messages", "", cols...)
 	count := measure.NewTable("of these, counted at the SMSC", "", "", "accepted", "lost", "doubled", "unreadable")
 	tables := []*measure.Table{rate, cpu, count}
-	for range rounds {
+	for range b.Rounds {
 		s, err := newSink()
 		if err != nil {
 			return tables, err
 		}
-		r, err := b.start(s.addr, false)
+		r, err := b.start(s.Addr, false)
 		if err != nil {
-			s.stop()
+			s.Stop()
 			return tables, err
 		}
 		first := n / 10
-		if err = s.waitBound(r.proc); err == nil { // warm-up: connections, caches, memory
+		if err = s.Bound(r.Process); err == nil { // warm-up: connections, caches, memory
 			s.expect(first)
-			if err = r.submit(0, first, 16, 1000); err == nil {
+			if err = submit(r, 0, first, 16, 1000); err == nil {
 				s.await()
 			}
 		}
@@ -49,19 +49,19 @@ func (b *bench) notifications(rounds int) ([]*measure.Table, error) {
 				n /= 4
 			}
 			s.expect(n)
-			before, began := measure.Total(r.proc.Pid()), time.Now()
-			if err = r.submit(first, n, senders[i], 1000); err != nil {
+			before, began := measure.Total(r.Pid()), time.Now()
+			if err = submit(r, first, n, senders[i], 1000); err != nil {
 				break
 			}
 			posted := time.Since(began)
 			last := s.await()
 			rate.Add("accepted", cols[i], float64(n)/posted.Seconds())
 			rate.Add("notified", cols[i], float64(n)/last.Sub(began).Seconds())
-			cpu.Add("mmsrouter", cols[i], (measure.Total(r.proc.Pid())-before).Seconds()*1000/float64(n))
+			cpu.Add("mmsrouter", cols[i], (measure.Total(r.Pid())-before).Seconds()*1000/float64(n))
 			first += n
 		}
-		r.stop()
-		s.stop()
+		r.Remove()
+		s.Stop()
 		if err != nil {
 			return tables, err
 		}
@@ -74,10 +74,10 @@ func (b *bench) notifications(rounds int) ([]*measure.Table, error) {
 }
 
 // phones is messages to thousands of phones in one process of their own, each of which is notified by SMS, fetches, stores and answers.
-func (b *bench) phones(rounds int) ([]*measure.Table, error) {
+func (b *bench) phones() ([]*measure.Table, error) {
 	const size = 30_000
 	n, limit := 10_000, 10*time.Minute
-	if b.quick {
+	if b.Quick {
 		n, limit = 500, 30*time.Second
 	}
 	cols := []string{"messages a second", "CPU s per 1,000, router", "CPU s per 1,000, phones", "stored", "answered", "peak memory, MB, router", "peak memory, MB, phones"}
@@ -85,7 +85,7 @@ func (b *bench) phones(rounds int) ([]*measure.Table, error) {
 		"", "", cols...)
 	tables := []*measure.Table{t}
 	var sent, stored, answered int
-	for range min(rounds, 2) {
+	for range min(b.Rounds, 2) {
 		s, a, err := b.phoneRound(t, cols, n, size, limit)
 		if err != nil {
 			return tables, err
@@ -103,7 +103,7 @@ func (b *bench) phoneRound(t *measure.Table, cols []string, n, size int, limit t
 	if err != nil {
 		return 0, 0, err
 	}
-	dir, err := b.folder()
+	dir, err := b.Folder()
 	if err != nil {
 		return 0, 0, err
 	}
@@ -112,9 +112,9 @@ func (b *bench) phoneRound(t *measure.Table, cols []string, n, size int, limit t
 	if err != nil {
 		return 0, 0, err
 	}
-	defer r.stop()
-	p, err := measure.Start(measure.Options{Dir: dir}, b.ours, "phone", "-c", r.file, "--number", "+"+number(0), "--count", strconv.Itoa(n), "--quiet",
-		"--until", strconv.Itoa(n), "--dir", filepath.Join(dir, "phones"), "--smpp", smpp, "--udp", "", "--url", "http://"+r.mm1+"/", "--header", "X-MSISDN: ##LINE1##")
+	defer r.Remove()
+	p, err := measure.Start(measure.Options{Dir: dir}, b.Program, "phone", "-c", r.File, "--number", "+"+number(0), "--count", strconv.Itoa(n), "--quiet",
+		"--until", strconv.Itoa(n), "--dir", filepath.Join(dir, "phones"), "--smpp", smpp, "--udp", "", "--url", "http://"+r.MM1+"/", "--header", "X-MSISDN: ##LINE1##")
 	if err != nil {
 		return 0, 0, err
 	}
@@ -122,12 +122,12 @@ func (b *bench) phoneRound(t *measure.Table, cols []string, n, size int, limit t
 	if err := p.WaitListening(smpp, 20*time.Second); err != nil {
 		return 0, 0, err
 	}
-	if err := r.waitSession(20 * time.Second); err != nil {
+	if err := waitSession(r, 20*time.Second); err != nil {
 		return 0, 0, err
 	}
 	phoneCPU := watch(p)
-	before, idle, began := measure.Total(r.proc.Pid()), measure.Total(p.Pid()), time.Now()
-	if err := r.submit(0, n, 16, size); err != nil {
+	before, idle, began := measure.Total(r.Pid()), measure.Total(p.Pid()), time.Now()
+	if err := submit(r, 0, n, 16, size); err != nil {
 		return 0, 0, err
 	}
 	late := time.NewTimer(limit)
@@ -137,35 +137,35 @@ func (b *bench) phoneRound(t *measure.Table, cols []string, n, size int, limit t
 	case <-late.C:
 		p.Stop() // it says how far it has come
 	}
-	took, spent := time.Since(began), measure.Total(r.proc.Pid())-before
+	took, spent := time.Since(began), measure.Total(r.Pid())-before
 	cpu, peak := phoneCPU()
 	cpu -= idle // the start of the program
 	stored, err = count(filepath.Join(dir, "phones"))
 	if err != nil {
 		return 0, 0, fmt.Errorf("%w; the phones said: %s", err, p.Output())
 	}
-	told, err := r.counter("mmsrouter_mmsc_requests_total", `pdu="m-notifyresp-ind"`, `result="ok"`)
+	told, _, err := measure.Metric(r.Admin, "mmsrouter_mmsc_requests_total", `pdu="m-notifyresp-ind"`, `result="ok"`)
 	if err != nil {
 		return 0, 0, err
 	}
 	for i, v := range []float64{float64(stored) / took.Seconds(), spent.Seconds() * 1000 / float64(n), cpu.Seconds() * 1000 / float64(n)} {
 		t.Add("mmsrouter", cols[i], v)
 	}
-	t.Add("mmsrouter", cols[5], float64(measure.Peak(r.proc.Pid()))/1e6)
+	t.Add("mmsrouter", cols[5], float64(measure.Peak(r.Pid()))/1e6)
 	t.Add("mmsrouter", cols[6], float64(peak)/1e6)
 	return stored, int(told), nil
 }
 
 // waitSession waits until the embedded MMSC has bound to the phones.
-func (r *router) waitSession(limit time.Duration) error {
+func waitSession(r *measure.Router, limit time.Duration) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(limit); time.Now().Before(end); <-tick.C {
-		if n, err := r.counter("mmsrouter_mmsc_sms_bound_sessions"); err == nil && n > 0 {
+		if n, _, err := measure.Metric(r.Admin, "mmsrouter_mmsc_sms_bound_sessions"); err == nil && n > 0 {
 			return nil
 		}
 	}
-	return fmt.Errorf("the router has not bound to the phones: %s", r.proc.Output())
+	return fmt.Errorf("the router has not bound to the phones: %s", r.Output())
 }
 
 // watch samples a process that ends by itself; the function that it gives returns the last figures.

@@ -7,62 +7,21 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/mmsrouter/mmsrouter/test/bench/measure"
 )
 
-type bench struct {
-	ours  string
-	dir   string
-	quick bool
-	round int
-}
+type bench struct{ measure.Bench }
 
 func main() {
 	b := &bench{}
-	flag.BoolVar(&b.quick, "quick", false, "fewer and smaller runs: under half a minute")
-	flag.StringVar(&b.ours, "mmsrouter", "./mmsrouter", "the router's program (make build)")
-	dir := flag.String("dir", "", "folder of the data, on the disk to measure; empty: a temporary one")
-	rounds := flag.Int("rounds", 3, "interleaved rounds")
+	b.Flags("under half a minute")
 	flag.Parse()
-	if err := b.run(*dir, *rounds); err != nil {
+	if err := b.Run(measure.Plan{Name: "turns", Tables: b.turns}, measure.Plan{Name: "neighbours", Tables: b.neighbours}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
-}
-
-func (b *bench) run(dir string, rounds int) (err error) {
-	if b.ours, err = filepath.Abs(b.ours); err != nil {
-		return err
-	}
-	if _, err := os.Stat(b.ours); err != nil {
-		return fmt.Errorf("no program to measure (make build): %w", err)
-	}
-	if b.dir, err = os.MkdirTemp(dir, "bench-services"); err != nil {
-		return err
-	}
-	if b.dir, err = filepath.Abs(b.dir); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
-	if b.quick {
-		rounds = 1
-	}
-	fmt.Println(measure.Machine())
-	for _, t := range []func(int) ([]*measure.Table, error){b.turns, b.neighbours} {
-		tables, err := t(rounds)
-		for _, t := range tables {
-			fmt.Println()
-			t.Print(os.Stdout)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/test/bench/measure"
+	"github.com/mmsrouter/mmsrouter/test/bench/traffic"
 )
 
 // lost is how long a notification is waited for.
@@ -30,39 +30,32 @@ func (t took) part(percent int) float64 {
 // exchange does n exchanges by so many users at the same time, each beginning the next one when it has been notified. to says where the k-th
 // message goes.
 func (r *router) exchange(first, n, users int, to func(k int) string) (took, error) {
-	var next atomic.Int64
 	var mu sync.Mutex
 	var all took
-	errs := make([]error, users)
-	var wg sync.WaitGroup
-	for u := range users {
-		wg.Go(func() {
-			for k := int(next.Add(1)) - 1; k < n && errs[u] == nil; k = int(next.Add(1)) - 1 {
-				there := r.sink.expect(number(first + k))
-				began := time.Now()
-				if errs[u] = r.send(first+k, to(first+k)); errs[u] != nil {
-					return
-				}
-				limit := time.NewTimer(lost)
-				select {
-				case at := <-there:
-					mu.Lock()
-					all = append(all, at.Sub(began))
-					mu.Unlock()
-				case <-limit.C:
-				}
-				limit.Stop()
-			}
-		})
-	}
-	wg.Wait()
-	return all, errors.Join(errs...)
+	err := traffic.Each(n, users, traffic.Simply(func(k int) error {
+		there := r.sink.expect(number(first + k))
+		began := time.Now()
+		if err := r.send(first+k, to(first+k)); err != nil {
+			return err
+		}
+		limit := time.NewTimer(lost)
+		defer limit.Stop()
+		select {
+		case at := <-there:
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, at.Sub(began))
+		case <-limit.C:
+		}
+		return nil
+	}))
+	return all, err
 }
 
 // turns is users with a provider that answers at once, and beside them persons that write to each other.
-func (b *bench) turns(rounds int) ([]*measure.Table, error) {
+func (b *bench) turns() ([]*measure.Table, error) {
 	users, n := []int{1, 16, 64}, 3000
-	if b.quick {
+	if b.Quick {
 		n = 600
 	}
 	cols := make([]string, len(users))
@@ -76,7 +69,7 @@ func (b *bench) turns(rounds int) ([]*measure.Table, error) {
 	slow := measure.NewTable("of these, 99 of 100 took at most", "ms", plain, cols...)
 	rest := measure.NewTable("of these, counted at the SMSC; memory of the router after both", "", "", "lost", "unasked for", "peak memory, MB")
 	tables := []*measure.Table{rate, cpu, slow, rest}
-	for range rounds {
+	for range b.Rounds {
 		r, err := b.start()
 		if err != nil {
 			return tables, err
@@ -98,13 +91,13 @@ func (b *bench) turns(rounds int) ([]*measure.Table, error) {
 				if users[i] == 1 {
 					n /= 10
 				}
-				before, began := measure.Total(r.proc.Pid()), time.Now()
+				before, began := measure.Total(r.Pid()), time.Now()
 				var t took
 				if t, err = r.exchange(at, n, users[i], kind.to); err != nil {
 					break
 				}
 				rate.Add(kind.name, cols[i], float64(len(t))/time.Since(began).Seconds())
-				cpu.Add(kind.name, cols[i], (measure.Total(r.proc.Pid())-before).Seconds()*1000/float64(n))
+				cpu.Add(kind.name, cols[i], (measure.Total(r.Pid())-before).Seconds()*1000/float64(n))
 				slow.Add(kind.name, cols[i], t.part(99))
 				missing[kind.name] += n - len(t)
 				at += n
@@ -113,7 +106,7 @@ func (b *bench) turns(rounds int) ([]*measure.Table, error) {
 		for _, kind := range kinds {
 			rest.Add(kind.name, "lost", float64(missing[kind.name]))
 		}
-		rest.Add("both", "peak memory, MB", float64(measure.Peak(r.proc.Pid()))/1e6)
+		rest.Add("both", "peak memory, MB", float64(measure.Peak(r.Pid()))/1e6)
 		r.sink.mu.Lock()
 		rest.Add("both", "unasked for", float64(r.sink.extra))
 		r.sink.mu.Unlock()
@@ -126,16 +119,16 @@ func (b *bench) turns(rounds int) ([]*measure.Table, error) {
 
 // neighbours is ten services, whose tenth has a provider that takes five seconds for each answer and more users than it can serve; the
 // other nine have two users each.
-func (b *bench) neighbours(rounds int) ([]*measure.Table, error) {
+func (b *bench) neighbours() ([]*measure.Table, error) {
 	const users, pause = 2 * (services - 1), 5 * time.Second
 	n, few, many := 1800, 200, 20_000
-	if b.quick {
+	if b.Quick {
 		n, many = 360, 1000
 	}
 	cols := []string{"half took at most", "99 of 100", "all", "a second", "lost"}
 	t := measure.NewTable(fmt.Sprintf("Turns of nine services, %d users; the tenth service was given so many messages just before, which its provider answers …", users), "ms; a second; number",
 		fmt.Sprintf("%d, at once", few), cols...)
-	for range rounds {
+	for range b.Rounds {
 		for _, c := range []struct {
 			backlog int
 			slow    time.Duration
@@ -170,16 +163,5 @@ func (b *bench) neighbours(rounds int) ([]*measure.Table, error) {
 
 // flood sends n messages, each of a user of its own, and waits for no answer to them.
 func (r *router) flood(first, n int, to string) error {
-	const senders = 32
-	errs := make([]error, senders)
-	var wg sync.WaitGroup
-	for u := range senders {
-		wg.Go(func() {
-			for k := u; k < n && errs[u] == nil; k += senders {
-				errs[u] = r.send(first+k, to)
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return traffic.Each(n, 32, traffic.Simply(func(k int) error { return r.send(first+k, to) }))
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,70 +11,35 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/mmsrouter/mmsrouter/handset/smsc"
-	"github.com/mmsrouter/mmsrouter/mms"
-	"github.com/mmsrouter/mmsrouter/mms/wappush"
-	"github.com/mmsrouter/mmsrouter/test/bench/measure"
+	"github.com/mmsrouter/mmsrouter/test/bench/traffic"
 )
 
-// sink is the SMSC of the bench: it takes each short message at once and notes when a number got its notification.
+// sink is the SMSC of the bench: it notes when a number got its notification.
 type sink struct {
-	addr  string
-	bound chan struct{} // closed by the first ESME
-	stop  func()        // returns when nobody is served any more
+	*traffic.SMSC
 
 	mu      sync.Mutex
-	join    *wappush.Reassembler
 	waiting map[string]chan time.Time // by number
 	extra   int                       // notifications that nobody waits for
 }
 
-func newSink() (*sink, error) {
-	addr, err := measure.FreeAddr()
-	if err != nil {
-		return nil, err
-	}
-	s := &sink{addr: addr, bound: make(chan struct{}), join: wappush.NewReassembler(1<<16, 0), waiting: map[string]chan time.Time{}}
-	var once sync.Once
-	server, err := smsc.New(smsc.Options{Listen: addr, Receive: s.receive, Bound: func(_, _ string, bound bool) {
-		if bound {
-			once.Do(func() { close(s.bound) })
-		}
-	}})
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = server.Run(ctx) // what does not arrive is counted as lost
-	}()
-	s.stop = func() { cancel(); <-ended }
-	return s, nil
+func newSink() (s *sink, err error) {
+	s = &sink{waiting: map[string]chan time.Time{}}
+	s.SMSC, err = traffic.NewSMSC(s.take)
+	return s, err
 }
 
-func (s *sink) receive(m *smsc.Message) smsc.Status {
-	now := time.Now()
+func (s *sink) take(p traffic.Push) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	whole, _, err := s.join.Add(m.Source.Digits, m.Destination.Digits, m.UserData, now)
-	if err != nil || whole == nil {
-		return smsc.Ok // more segments to come, or one that is counted as lost
-	}
-	p, err := wappush.Decode(whole)
-	var h mms.Head
-	if err != nil || h.Peek(p.Body, true) == mms.Garbage || h.Type != mms.MNotificationInd {
-		return smsc.Ok
-	}
-	c := s.waiting[m.Destination.Digits]
-	if c == nil {
+	switch c := s.waiting[p.Number]; {
+	case p.Bad: // it is counted as lost
+	case c == nil:
 		s.extra++
-		return smsc.Ok
+	default:
+		delete(s.waiting, p.Number)
+		c <- p.At
 	}
-	delete(s.waiting, m.Destination.Digits)
-	c <- now
-	return smsc.Ok
 }
 
 // expect gives where the time of a number's next notification will be told.
@@ -86,19 +49,6 @@ func (s *sink) expect(number string) <-chan time.Time {
 	defer s.mu.Unlock()
 	s.waiting[number] = c
 	return c
-}
-
-func (s *sink) waitBound(p *measure.Process) error {
-	limit := time.NewTimer(20 * time.Second)
-	defer limit.Stop()
-	select {
-	case <-s.bound:
-		return nil
-	case <-p.Done():
-		return fmt.Errorf("it ended (%w): %s", p.Err(), p.Output())
-	case <-limit.C:
-		return fmt.Errorf("it has not bound to the SMSC: %s", p.Output())
-	}
 }
 
 // providers is one HTTP server for all services: it answers at once, but the slow service when it is told to.

@@ -7,11 +7,9 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -20,10 +18,7 @@ import (
 )
 
 type bench struct {
-	ours  string
-	dir   string
-	quick bool
-	round int
+	measure.Bench
 
 	// Of table submissions.
 	sizes, senders []int
@@ -32,54 +27,17 @@ type bench struct {
 
 func main() {
 	b := &bench{}
-	flag.BoolVar(&b.quick, "quick", false, "fewer and smaller runs: under a minute")
-	flag.StringVar(&b.ours, "mmsrouter", "./mmsrouter", "the router's program (make build)")
-	dir := flag.String("dir", "", "folder of the data, on the disk to measure; empty: a temporary one")
-	rounds := flag.Int("rounds", 3, "interleaved rounds")
-	tables := flag.String("tables", "submissions,growth,retrievals,memory", "which tables to print")
+	b.Flags("under a minute")
 	sizes := flag.String("sizes", "30000,300000", "sizes of the messages in table submissions")
 	senders := flag.String("senders", "1,16,64", "senders in table submissions")
 	flag.IntVar(&b.messages, "messages", 0, "messages a column in table submissions; 0: as many as make a second or two")
 	flag.Parse()
 	b.sizes, b.senders = numbers(*sizes), numbers(*senders)
-	if err := b.run(*dir, *rounds, strings.Split(*tables, ",")); err != nil {
+	if err := b.Run(measure.Plan{Name: "submissions", Tables: b.submissions}, measure.Plan{Name: "growth", Tables: b.growth},
+		measure.Plan{Name: "retrievals", Tables: b.retrievals}, measure.Plan{Name: "memory", Tables: b.memory}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
-}
-
-func (b *bench) run(dir string, rounds int, names []string) (err error) {
-	known := map[string]func(int) ([]*measure.Table, error){"submissions": b.submissions, "growth": b.growth, "retrievals": b.retrievals, "memory": b.memory}
-	for _, name := range names {
-		if known[name] == nil {
-			return fmt.Errorf("-tables: no table %q", name)
-		}
-	}
-	if b.ours, err = filepath.Abs(b.ours); err != nil {
-		return err
-	}
-	if _, err := os.Stat(b.ours); err != nil {
-		return fmt.Errorf("no program to measure (make build): %w", err)
-	}
-	if b.dir, err = os.MkdirTemp(dir, "bench-store"); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
-	if b.quick {
-		rounds = 1
-	}
-	fmt.Println(measure.Machine())
-	for _, name := range names {
-		tables, err := known[name](rounds)
-		if err != nil {
-			return err
-		}
-		for _, t := range tables {
-			fmt.Println()
-			t.Print(os.Stdout)
-		}
-	}
-	return nil
 }
 
 // numbers reads a list; what is none is left out.
@@ -95,7 +53,7 @@ func numbers(list string) (out []int) {
 func kilobytes(n int) string { return strconv.Itoa(n/1000) + " KB" }
 
 // submissions is messages a second and CPU by size and senders, beside the bare disk.
-func (b *bench) submissions(rounds int) ([]*measure.Table, error) {
+func (b *bench) submissions() ([]*measure.Table, error) {
 	var cols []string
 	for _, size := range b.sizes {
 		for _, n := range b.senders {
@@ -105,7 +63,7 @@ func (b *bench) submissions(rounds int) ([]*measure.Table, error) {
 	rate := measure.NewTable("Durable submissions, by size and senders", "messages a second", "write + fdatasync, batches of 16", cols...)
 	cpu := measure.NewTable("of these, CPU of the router", "CPU s per 1,000 messages", "", cols...)
 	written := measure.NewTable("of these, written to the disk", "octets per octet accepted", "", cols...)
-	for range rounds {
+	for range b.Rounds {
 		for _, size := range b.sizes {
 			r, err := b.start(false)
 			if err != nil {
@@ -127,7 +85,7 @@ func (b *bench) submissions(rounds int) ([]*measure.Table, error) {
 func (b *bench) column(r *router, rate, cpu, written *measure.Table, col string, size, senders int) error {
 	n := b.messages
 	if n == 0 {
-		n = max(map[bool]int{true: 1500, false: 6000}[b.quick]*30_000/size, 300)
+		n = max(map[bool]int{true: 1500, false: 6000}[b.Quick]*30_000/size, 300)
 		if senders == 1 {
 			n /= 4
 		}
@@ -136,12 +94,12 @@ func (b *bench) column(r *router, rate, cpu, written *measure.Table, col string,
 	if err != nil {
 		return err
 	}
-	wrote := measure.Written(r.proc.Pid())
+	wrote := measure.Written(r.Pid())
 	took, spent, err := r.submit(n, senders, size)
 	if err != nil {
 		return err
 	}
-	wrote = measure.Written(r.proc.Pid()) - wrote
+	wrote = measure.Written(r.Pid()) - wrote
 	after, err := b.disk(size, n)
 	if err != nil {
 		return err
@@ -155,7 +113,7 @@ func (b *bench) column(r *router, rate, cpu, written *measure.Table, col string,
 
 // disk is what the disk alone takes: messages a second.
 func (b *bench) disk(size, n int) (float64, error) {
-	f, err := os.CreateTemp(b.dir, "disk")
+	f, err := os.CreateTemp(b.Dir, "disk")
 	if err != nil {
 		return 0, err
 	}
@@ -177,10 +135,10 @@ func (b *bench) disk(size, n int) (float64, error) {
 }
 
 // growth is the same submissions on a store that holds ever more.
-func (b *bench) growth(rounds int) ([]*measure.Table, error) {
+func (b *bench) growth() ([]*measure.Table, error) {
 	steps := []int{0, 100_000, 1_000_000}
 	n := 4000
-	if b.quick {
+	if b.Quick {
 		steps, n = []int{0, 5_000}, 1000
 	}
 	var cols []string
@@ -202,7 +160,7 @@ func (b *bench) growth(rounds int) ([]*measure.Table, error) {
 			}
 			stored = s
 		}
-		for range rounds {
+		for range b.Rounds {
 			took, spent, err := r.submit(n, 16, 30_000)
 			if err != nil {
 				return nil, err
@@ -216,13 +174,13 @@ func (b *bench) growth(rounds int) ([]*measure.Table, error) {
 }
 
 // retrievals is GETs of messages that wait, whose locations the notification hook has told.
-func (b *bench) retrievals(rounds int) ([]*measure.Table, error) {
+func (b *bench) retrievals() ([]*measure.Table, error) {
 	rate := measure.NewTable("Retrievals by 16 handsets", "messages a second", "", "30 KB", "300 KB")
 	cpu := measure.NewTable("of these, CPU of the router", "CPU s per 1,000 messages", "", "30 KB", "300 KB")
-	for range rounds {
+	for range b.Rounds {
 		for _, size := range []int{30_000, 300_000} {
 			n := 600
-			if b.quick {
+			if b.Quick {
 				n = 200
 			}
 			r, err := b.start(true)
@@ -242,9 +200,9 @@ func (b *bench) retrievals(rounds int) ([]*measure.Table, error) {
 }
 
 // memory is the highest resident set while many slow uploads are under way at once.
-func (b *bench) memory(int) ([]*measure.Table, error) {
+func (b *bench) memory() ([]*measure.Table, error) {
 	n, size, rate := 1000, 1_000_000, 250_000
-	if b.quick {
+	if b.Quick {
 		n, size = 200, 300_000
 	}
 	title := fmt.Sprintf("%d uploads of %s at once, %s/s each", n, kilobytes(size), kilobytes(rate))
@@ -254,9 +212,9 @@ func (b *bench) memory(int) ([]*measure.Table, error) {
 		return nil, err
 	}
 	defer r.stop()
-	t.Add("mmsrouter", "before, MB", float64(measure.Resident(r.proc.Pid()))/1e6)
+	t.Add("mmsrouter", "before, MB", float64(measure.Resident(r.Pid()))/1e6)
 	failed := r.slow(n, size, rate)
-	t.Add("mmsrouter", "peak memory, MB", float64(measure.Peak(r.proc.Pid()))/1e6)
+	t.Add("mmsrouter", "peak memory, MB", float64(measure.Peak(r.Pid()))/1e6)
 	t.Add("mmsrouter", "failed", float64(failed))
 	return []*measure.Table{t}, nil
 }

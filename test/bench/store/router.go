@@ -2,35 +2,29 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/mmsrouter/mmsrouter/mms"
-	"github.com/mmsrouter/mmsrouter/mms/wsp"
 	"github.com/mmsrouter/mmsrouter/test/bench/measure"
+	"github.com/mmsrouter/mmsrouter/test/bench/traffic"
 )
 
 func fdatasync(f *os.File) error { return syscall.Fdatasync(int(f.Fd())) }
 
-// router is one run of the program, on a data folder of its own.
+// router is one run of the program.
 type router struct {
-	proc *measure.Process
-	addr string
-	dir  string
-	next atomic.Int64
+	*measure.Router
+	next int64 // messages that were begun
 
 	hook      *http.Server
 	locations chan string
@@ -38,19 +32,7 @@ type router struct {
 
 // start runs the program. With notify, a hook takes the notifications; else messages are to be delivered tomorrow.
 func (b *bench) start(notify bool) (*router, error) {
-	b.round++
-	r := &router{dir: filepath.Join(b.dir, strconv.Itoa(b.round)), locations: make(chan string, 1<<16)}
-	if err := os.Mkdir(r.dir, 0o700); err != nil {
-		return nil, err
-	}
-	var at [2]string
-	for i := range at {
-		var err error
-		if at[i], err = measure.FreeAddr(); err != nil {
-			return nil, err
-		}
-	}
-	r.addr = at[0]
+	r := &router{locations: make(chan string, 1<<16)}
 	hook := "http://127.0.0.1:65535/" // never asked: nothing is due
 	if notify {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -61,37 +43,28 @@ func (b *bench) start(notify bool) (*router, error) {
 		r.hook = &http.Server{Handler: http.HandlerFunc(r.notified)}
 		go func() { _ = r.hook.Serve(l) }() // it ends with the round
 	}
-	text := fmt.Sprintf(`node: {name: bench, data: %q}
-dns: {zones: []}
-mm1: {listen: [%q], url: "http://%s/", hosts: [%q, mms.example.net], access_log: {path: "off"}}
-mmsc: {enabled: true}
+	var err error
+	r.Router, err = b.Router(measure.RouterOptions{Config: func(m *measure.Router) string {
+		return m.MM1Alone() + fmt.Sprintf(`mmsc: {enabled: true}
 push:
   carriers: [{name: hook, type: http, http: {url: %q}}]
   routes: [{carriers: [hook]}]
-admin: {listen: %q, token: ""}
-log: {level: warn}
-`, filepath.Join(r.dir, "data"), r.addr, r.addr, r.addr, hook, at[1])
-	file := filepath.Join(r.dir, "mmsrouter.yaml")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return nil, err
-	}
-	var err error
-	if r.proc, err = measure.Start(measure.Options{Dir: r.dir}, b.ours, "serve", "-c", file); err != nil {
-		return nil, err
-	}
-	if err := r.proc.WaitListening(r.addr, 20*time.Second); err != nil {
+`, hook)
+	}})
+	if err != nil {
 		r.stop()
-		return nil, fmt.Errorf("%w: %s", err, r.proc.Output())
+		return nil, err
 	}
 	return r, nil
 }
 
 func (r *router) stop() {
-	r.proc.Stop()
+	if r.Router != nil {
+		r.Remove()
+	}
 	if r.hook != nil {
 		_ = r.hook.Close() // the round is over
 	}
-	_ = os.RemoveAll(r.dir) // the bench's folder goes too
 }
 
 // notified is the hook's end.
@@ -109,96 +82,25 @@ func (r *router) notified(w http.ResponseWriter, q *http.Request) {
 	}
 }
 
-// message is a request whose transaction id and sender are patched in place.
-type message struct {
-	octets     []byte
-	tid, ident int
-}
-
-const idDigits = 10
-
-func newMessage(size int, later bool) message {
-	zeros := "0000000000"
-	q := mms.SendReq{TransactionID: zeros, Version: 0x92, To: []string{"+46709000001/TYPE=PLMN"}, ContentType: wsp.Media("text/plain")}
+// message is one of a sender of its own, for now or to be delivered tomorrow.
+func message(size int, later bool) *traffic.Message {
+	q := mms.SendReq{TransactionID: traffic.Mark, To: []string{"+46709000001/TYPE=PLMN"}}
 	if later {
 		q.DeliveryTime = &mms.When{After: 24 * time.Hour}
 		q.Expiry = &mms.When{After: 48 * time.Hour}
 	}
-	body := q.AppendHead(nil)
-	body = append(body, bytes.Repeat([]byte("x"), max(0, size-len(body)))...)
-	head := fmt.Sprintf("POST / HTTP/1.1\r\nHost: mms.example.net\r\nX-MSISDN: +4670%s\r\nContent-Type: application/vnd.wap.mms-message\r\nContent-Length: %d\r\n\r\n", zeros, len(body))
-	m := message{octets: append([]byte(head), body...)}
-	m.ident = bytes.Index(m.octets, []byte("+4670")) + len("+4670")
-	m.tid = len(head) + bytes.Index(body, []byte(zeros))
-	return m
-}
-
-func (m *message) number(n int64) {
-	for i := idDigits - 1; i >= 0; i-- {
-		m.octets[m.tid+i] = '0' + byte(n%10)
-		m.octets[m.ident+i] = m.octets[m.tid+i]
-		n /= 10
-	}
-}
-
-// post sends one message and wants Ok. What the load costs is not measured, but it shares the machine: it reads as
-// little as it can.
-func post(nc net.Conn, m *message, in []byte) error {
-	if _, err := nc.Write(m.octets); err != nil {
-		return err
-	}
-	return accepted(nc, m, in)
-}
-
-var (
-	endOfHead = []byte("\r\n\r\n")
-	lengthOf  = []byte("\r\nContent-Length: ")
-)
-
-// accepted reads one answer into in and wants an M-Send.conf Ok of this transaction.
-func accepted(nc net.Conn, m *message, in []byte) error {
-	for have := 0; ; {
-		n, err := nc.Read(in[have:])
-		have += n
-		head := bytes.Index(in[:have], endOfHead)
-		if head >= 0 {
-			at := bytes.Index(in[:head+2], lengthOf)
-			if at < 0 {
-				return fmt.Errorf("answer without a length: %q", in[:head])
-			}
-			size := 0
-			for _, d := range in[at+len(lengthOf) : head+2] {
-				if d < '0' || d > '9' {
-					break
-				}
-				size = size*10 + int(d-'0')
-			}
-			if have >= head+4+size {
-				var h mms.Head
-				if h.Peek(in[head+4:have], true) == mms.Garbage || h.Response != mms.StatusOk || !bytes.Equal(h.TransactionID, m.octets[m.tid:m.tid+idDigits]) {
-					return fmt.Errorf("answer %q", in[:have])
-				}
-				return nil
-			}
-		}
-		if err != nil {
-			return err
-		}
-		if have == len(in) {
-			return errors.New("an answer of more than 4 KiB")
-		}
-	}
+	return traffic.NewMessage("mms.example.net", "+4670"+traffic.Mark, q, size)
 }
 
 // submit posts n messages by so many senders, and tells the time and the router's CPU time.
 func (r *router) submit(n, senders, size int) (took, spent time.Duration, err error) {
-	return r.work(n, senders, func() (func(int64) error, func(), error) {
-		nc, err := net.Dial("tcp", r.addr)
+	return r.work(n, senders, func() (func(int) error, func(), error) {
+		nc, err := net.Dial("tcp", r.MM1)
 		if err != nil {
 			return nil, nil, err
 		}
-		m, in := newMessage(size, r.hook == nil), make([]byte, 4<<10)
-		return func(k int64) error { m.number(k); return post(nc, &m, in) }, func() { nc.Close() }, nil
+		m, first := message(size, r.hook == nil), r.next
+		return func(k int) error { m.Number(first + int64(k)); return m.Post(nc) }, func() { nc.Close() }, nil
 	})
 }
 
@@ -222,15 +124,14 @@ func (r *router) retrieve(n, handsets, size int) (took, spent time.Duration, err
 			return 0, 0, fmt.Errorf("only %d of %d notifications within a minute", len(paths), n)
 		}
 	}
-	base := r.next.Load()
-	return r.work(n, handsets, func() (func(int64) error, func(), error) {
-		nc, err := net.Dial("tcp", r.addr)
+	return r.work(n, handsets, func() (func(int) error, func(), error) {
+		nc, err := net.Dial("tcp", r.MM1)
 		if err != nil {
 			return nil, nil, err
 		}
 		br := bufio.NewReaderSize(nc, 64<<10)
-		fetch := func(k int64) error {
-			if _, err := fmt.Fprintf(nc, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", paths[k-base-1], r.addr); err != nil {
+		fetch := func(k int) error {
+			if _, err := fmt.Fprintf(nc, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", paths[k], r.MM1); err != nil {
 				return err
 			}
 			a, err := http.ReadResponse(br, nil)
@@ -249,33 +150,11 @@ func (r *router) retrieve(n, handsets, size int) (took, spent time.Duration, err
 }
 
 // work does n things by so many workers; each worker makes its own tools.
-func (r *router) work(n, workers int, make func() (do func(int64) error, end func(), err error)) (took, spent time.Duration, err error) {
-	last := r.next.Load() + int64(n)
-	before := measure.Total(r.proc.Pid())
-	began := time.Now()
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(func() {
-			do, end, werr := make()
-			if werr == nil {
-				defer end()
-			}
-			for werr == nil {
-				k := r.next.Add(1)
-				if k > last {
-					return
-				}
-				werr = do(k)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			err = errors.Join(err, werr)
-		})
-	}
-	wg.Wait()
-	took, spent = time.Since(began), measure.Total(r.proc.Pid())-before
-	r.next.Store(last)
+func (r *router) work(n, workers int, tool func() (do func(int) error, end func(), err error)) (took, spent time.Duration, err error) {
+	before, began := measure.Total(r.Pid()), time.Now()
+	err = traffic.Each(n, workers, tool)
+	took, spent = time.Since(began), measure.Total(r.Pid())-before
+	r.next += int64(n)
 	return took, spent, err
 }
 
@@ -283,34 +162,36 @@ func (r *router) work(n, workers int, make func() (do func(int64) error, end fun
 func (r *router) slow(n, size, rate int) int {
 	var failed atomic.Int64
 	var wg sync.WaitGroup
-	for range n {
+	for k := range n {
 		wg.Go(func() {
-			if err := r.slowOne(size, rate); err != nil {
+			if err := r.slowOne(r.next+int64(k), size, rate); err != nil {
 				failed.Add(1)
 			}
 		})
 	}
 	wg.Wait()
+	r.next += int64(n)
 	return int(failed.Load())
 }
 
-func (r *router) slowOne(size, rate int) error {
-	nc, err := net.Dial("tcp", r.addr)
+func (r *router) slowOne(number int64, size, rate int) error {
+	nc, err := net.Dial("tcp", r.MM1)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	m := newMessage(size, true)
-	m.number(r.next.Add(1))
+	m := message(size, true)
+	m.Number(number)
+	octets := m.Octets()
 	const each = 100 * time.Millisecond
 	step := rate / 10
 	tick := time.NewTicker(each)
 	defer tick.Stop()
-	for at := 0; at < len(m.octets); at += step {
-		if _, err := nc.Write(m.octets[at:min(at+step, len(m.octets))]); err != nil {
+	for at := 0; at < len(octets); at += step {
+		if _, err := nc.Write(octets[at:min(at+step, len(octets))]); err != nil {
 			return err
 		}
 		<-tick.C
 	}
-	return accepted(nc, &m, make([]byte, 4<<10))
+	return m.Accepted(nc)
 }
