@@ -202,6 +202,10 @@ func (x *exchange) gather() bool {
 	if !cl.req.Chunked && int64(cl.w-cl.r) >= cl.req.Length || cl.w == cap(cl.buf) {
 		return true
 	}
+	if room := cap(cl.buf) - cl.w; room < replay.Small/2 && int64(room) < cl.req.Length {
+		cl.c.Doubt() // the rest would only fill this buffer up: it comes with the next ones
+		return true
+	}
 	n, err := cl.c.TryRead(cl.buf[cl.w:cap(cl.buf)])
 	if err == nil {
 		cl.w += n

@@ -171,6 +171,9 @@ func (c *Conn) TryReadInto(bufs [][]byte) (int, error) {
 // likely find nothing. Unknown on TLS: false.
 func (c *Conn) Drained() bool { return c.raw != nil && c.short }
 
+// Doubt takes back what Drained says: something may have come since.
+func (c *Conn) Doubt() { c.short = false }
+
 // Read waits for octets until the read deadline of NC.
 func (c *Conn) Read(p []byte) (int, error) {
 	if c.raw == nil {
