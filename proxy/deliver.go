@@ -139,7 +139,8 @@ func (x *exchange) cut(a *answer, up *upstream, err error) {
 // settleStreamed gives back connection and place behind an answer that streamed to its end.
 func (x *exchange) settleStreamed(a *answer, c *upConn) {
 	defer c.up.leave()
-	if a.resp.KeepAlive && !a.untilClose && !a.extra {
+	if a.resp.KeepAlive && !a.untilClose && !a.extra && !c.once {
+		c.learnKeepAlive(&a.resp.Head)
 		c.up.put(c, time.Now(), x.set.Limits.Idle)
 		return
 	}

@@ -92,6 +92,27 @@ func TestRetrievalOnAStaleConnection(t *testing.T) {
 	}
 }
 
+// A connection is kept for less time than the MMSC keeps it, whether its answer was held or streamed.
+func TestKeepAliveOfTheMMSC(t *testing.T) {
+	for _, size := range []int{500, 300 << 10} {
+		t.Run(fmt.Sprint(size, " octets"), func(t *testing.T) {
+			b := start(t, 1, nil)
+			b.mmscs[0].Behave(fakemmsc.Behaviour{Answer: func(*fakemmsc.Request) fakemmsc.Reply {
+				return fakemmsc.Reply{Status: 200, Type: pdu.ContentType, Header: [][2]string{{"Keep-Alive", "timeout=1"}}, Body: pdu.RetrieveConf("r1", "m1@a", size)}
+			}})
+			h := b.handset()
+			for range 2 {
+				if a, err := h.Fetch(context.Background(), "/m/1"); err != nil || a.Status != 200 || len(a.Body) < size {
+					t.Fatalf("%d, %d octets, %v", a.Status, len(a.Body), err)
+				}
+			}
+			if n := b.mmscs[0].Counts().Conns; n != 2 {
+				t.Errorf("%d connections: one of a second was used again", n)
+			}
+		})
+	}
+}
+
 // What handsets are told does not name our MMSCs; the records do.
 func TestRefusalsNameNoMMSC(t *testing.T) {
 	b := start(t, 2, nil)
