@@ -54,12 +54,16 @@ func loadMain(args []string) error {
 	window := fs.Int("window", 512, "questions outstanding")
 	sockets := fs.Int("sockets", 8, "sockets to ask from")
 	segments := fs.Bool("segments", true, "send batches by UDP segmentation: cheaper for the load, so that a fast server is still kept busy")
+	lone := fs.Bool("lone", false, "as many clients as the window, with one question and an address each")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
 	to, err := net.ResolveUDPAddr("udp4", *addr)
 	if err != nil {
 		return err
+	}
+	if *lone {
+		return loadCrowds(to, *window, *n)
 	}
 	var all []*loader
 	for range *sockets {

@@ -32,13 +32,14 @@ type bench struct {
 type shape struct {
 	name            string
 	clients, window int
+	lone            bool // the clients have addresses of their own and share sockets: see crowd
 }
 
-// A client is a socket, with a port of its own. Questions of the busy ones come in runs; of many, one by one.
+// Questions of the busy clients come in runs; of many, one by one. A client is a socket with a port of its own, or an address.
 var shapes = []shape{
-	{"32 busy clients", 32, 1024},
-	{"512 clients, one question each", 512, 512},
-	{"8 clients, one question each", 8, 8}, // no saturation: the server often finds but a few, or none
+	{"32 busy clients", 32, 1024, false},
+	{"512 clients, one question each", 512, 512, true},
+	{"8 clients, one question each", 8, 8, false}, // no saturation: the server often finds but a few, or none
 }
 
 func main() {
@@ -192,7 +193,7 @@ func (b *bench) round(p server, sh shape, counted bool, t tables) (lost int, err
 
 // load runs a load process to its end.
 func (b *bench) load(addr string, sh shape, n int) (loadResult, error) {
-	r, err := measure.Result[loadResult](b.loadCPU, b.self, "load", "-addr", addr, "-n", strconv.Itoa(n), "-window", strconv.Itoa(sh.window), "-sockets", strconv.Itoa(sh.clients))
+	r, err := measure.Result[loadResult](b.loadCPU, b.self, "load", "-addr", addr, "-n", strconv.Itoa(n), "-window", strconv.Itoa(sh.window), "-sockets", strconv.Itoa(sh.clients), "-lone="+strconv.FormatBool(sh.lone))
 	if err != nil {
 		return r, fmt.Errorf("load: %w", err)
 	}
