@@ -12,17 +12,34 @@ import (
 
 // handler answers packets for one goroutine; it holds that goroutine's scratch space.
 type handler struct {
-	s     *Server
-	view  *view
-	now   time.Time
-	count *counters
-	name  [256]byte // the question's name in lower case, for the fast path
+	s        *Server
+	view     *view
+	at       time.Time // see now
+	count    *counters
+	fastDone uint64    // see flush
+	name     [256]byte // the question's name in lower case, for the fast path
 }
 
-// refresh takes the present view and time; once for each batch of packets.
+// refresh takes the present view, and the time when it is asked for; once for each batch of packets.
 func (h *handler) refresh() {
 	h.view = h.s.current()
-	h.now = time.Now()
+	h.at = time.Time{}
+}
+
+// now is the time of the batch. Most batches need none.
+func (h *handler) now() time.Time {
+	if h.at.IsZero() {
+		h.at = time.Now()
+	}
+	return h.at
+}
+
+// flush counts what was counted by hand.
+func (h *handler) flush() {
+	if h.fastDone > 0 {
+		h.count.fast.Add(h.fastDone)
+		h.fastDone = 0
+	}
 }
 
 // slow answers one packet by way of miekg/dns. It gives the packed answer, or nil for silence. The second result is a
@@ -139,7 +156,7 @@ func (h *handler) finish(q *query, m *dns.Msg, r reply) []byte {
 	}
 	if r.rcode == dns.RcodeNotAuth && len(q.msg.Extra) > 0 {
 		if t, ok := q.msg.Extra[len(q.msg.Extra)-1].(*dns.TSIG); ok {
-			m.Extra = append(m.Extra, badKey(t, h.now))
+			m.Extra = append(m.Extra, badKey(t, h.now()))
 		}
 	}
 	if !q.tcp {
@@ -169,7 +186,7 @@ func (h *handler) limit(src netip.Addr, cookie bool, rcode int, name []byte, qty
 	if rcode == dns.RcodeSuccess {
 		kind = p.limiter.kind(name, qtype)
 	}
-	v := p.limiter.verdict(src, kind, h.now)
+	v := p.limiter.verdict(src, kind, h.now())
 	h.count.limited(v)
 	return v
 }
@@ -194,12 +211,12 @@ func (h *handler) options(q *query, rcode int) *dns.OPT {
 		copy(c[:], q.cookie)
 		valid, renew := false, true
 		if full {
-			valid, renew = p.cookies.open(&c, q.src, unixSeconds(h.now))
+			valid, renew = p.cookies.open(&c, q.src, unixSeconds(h.now()))
 		}
 		q.trusted = valid
 		h.count.cookie(len(q.cookie) > clientCookieLen, valid)
 		if renew {
-			p.cookies.seal(&c, q.src, unixSeconds(h.now))
+			p.cookies.seal(&c, q.src, unixSeconds(h.now()))
 		}
 		o.Option = append(o.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: hex.EncodeToString(c[:])})
 	}

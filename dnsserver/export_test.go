@@ -16,7 +16,7 @@ func (s *Server) NewHandler() Handler { return Handler{&handler{s: s, count: s.m
 func (h Handler) Refresh() { h.h.refresh() }
 
 // At takes the present view and the given time.
-func (h Handler) At(t time.Time) { h.h.refresh(); h.h.now = t }
+func (h Handler) At(t time.Time) { h.h.refresh(); h.h.at = t }
 
 // Fast answers buf[:n] in place.
 func (h Handler) Fast(buf []byte, n int, src netip.Addr) (int, bool) { return h.h.fast(buf, n, src) }

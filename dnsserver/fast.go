@@ -3,7 +3,6 @@ package dnsserver
 import (
 	"encoding/binary"
 	"net/netip"
-	"time"
 
 	"github.com/miekg/dns"
 )
@@ -131,7 +130,7 @@ func (h *handler) write(buf []byte, end int, name []byte, qtype uint16, a *packe
 	}
 	optLen := e.length(p)
 	var cookie [cookieLen]byte
-	valid, renew := e.verify(p, &cookie, src, h.now)
+	valid, renew := h.verify(e, &cookie, src)
 	limit := dns.MinMsgSize
 	if e.present {
 		limit = min(max(limit, e.size), p.udpSize)
@@ -169,7 +168,7 @@ func (h *handler) write(buf []byte, end int, name []byte, qtype uint16, a *packe
 	if e.present {
 		binary.BigEndian.PutUint16(buf[10:], binary.BigEndian.Uint16(buf[10:])+1)
 		if e.cookieLen > 0 && renew {
-			p.cookies.seal(&cookie, src, unixSeconds(h.now))
+			p.cookies.seal(&cookie, src, unixSeconds(h.now()))
 		}
 		end = e.write(buf, end, optLen, p, &cookie)
 	}
@@ -193,12 +192,12 @@ func (e *edns) length(p *policy) int {
 }
 
 // verify copies the query's cookie and says whether it is valid and whether it should be renewed.
-func (e *edns) verify(p *policy, cookie *[cookieLen]byte, src netip.Addr, now time.Time) (valid, renew bool) {
+func (h *handler) verify(e *edns, cookie *[cookieLen]byte, src netip.Addr) (valid, renew bool) {
 	copy(cookie[:], e.cookie[:e.cookieLen])
 	if e.cookieLen != cookieLen {
 		return false, true
 	}
-	return p.cookies.open(cookie, src, unixSeconds(now))
+	return h.view.policy.cookies.open(cookie, src, unixSeconds(h.now()))
 }
 
 // write puts our EDNS record of optLen octets at off and gives the offset behind it.

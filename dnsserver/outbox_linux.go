@@ -2,6 +2,7 @@ package dnsserver
 
 import (
 	"bytes"
+	"encoding/binary"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,7 @@ type outbox struct {
 	hdrs    [batchSize]mmsghdr
 	iovs    [batchSize]unix.Iovec
 	pending []mmsghdr // what the next system call sends
+	fd      uintptr   // to send with
 }
 
 // group is a run of answers to one client.
@@ -67,14 +69,22 @@ func (o *outbox) add(u *udpSocket, i, m int) {
 // find gives the slot of answer i's client: the one with its newest group, or an empty one. There are more slots than answers in
 // a batch.
 func (o *outbox) find(u *udpSocket, i int) *uint8 {
-	a := &u.addr[i]
-	at := a.Port*31 ^ uint16(a.Flowinfo)*17 ^ uint16(a.Flowinfo>>16) // Flowinfo: where an IPv4 address stands
-	for ; ; at++ {
-		slot := &o.slots[at%uint16(len(o.slots))]
+	for at := u.hash(i); ; at++ {
+		slot := &o.slots[at%uint(len(o.slots))]
 		if *slot == 0 || u.sameClient(int(o.groups[*slot-1].first), i) {
 			return slot
 		}
 	}
+}
+
+// hash spreads the clients over the slots. Neighbours often differ in one octet only, whichever: all count alike.
+func (u *udpSocket) hash(i int) uint {
+	a := &u.addr[i]
+	h := uint64(a.Port)<<32 | uint64(a.Flowinfo) // Flowinfo: where an IPv4 address stands
+	if a.Family == unix.AF_INET6 {
+		h ^= binary.NativeEndian.Uint64(a.Addr[:8])*3 ^ binary.NativeEndian.Uint64(a.Addr[8:])
+	}
+	return uint(h * 0x9e3779b97f4a7c15 >> 57) // the golden ratio; the upper bits are the mixed ones
 }
 
 // sameClient says whether two queries came from the same client to the same address of ours.
@@ -116,8 +126,8 @@ func (u *udpSocket) send(h *handler) {
 	}
 	for k := 0; k < o.n; {
 		o.pending = o.hdrs[k:o.n]
-		if u.raw.Write(u.transmit) != nil {
-			return // closed: Run is ending
+		if !u.push() {
+			return
 		}
 		if u.err == nil {
 			h.count.sends.Add(uint64(u.got))
@@ -141,6 +151,11 @@ func (u *udpSocket) send(h *handler) {
 		}
 		k++
 	}
+}
+
+// push hands what is pending to the system, and waits if it has no room; false: the socket was closed meanwhile.
+func (u *udpSocket) push() bool {
+	return u.transmit(u.out.fd) || u.raw.Write(u.transmit) == nil
 }
 
 // header addresses datagram k like the query i came.
@@ -176,8 +191,8 @@ func (u *udpSocket) sendOneByOne(h *handler, k int, g group) {
 	for i, left := g.first, g.n; left > 0; i, left = o.next[i], left-1 {
 		hdr.Iov = &u.iovs[i]
 		u.iovs[i].SetLen(int(o.lens[i]))
-		if u.raw.Write(u.transmit) != nil {
-			return // closed: Run is ending
+		if !u.push() {
+			return
 		}
 		if h.count.sends.Add(1); u.err != nil {
 			h.count.sendFail.Add(1)

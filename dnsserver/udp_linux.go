@@ -55,7 +55,8 @@ type mmsghdr struct {
 // its answer.
 type batch struct {
 	raw      syscall.RawConn
-	got      int
+	h        *handler
+	got      int // by transmit
 	err      error
 	receive  func(fd uintptr) bool
 	transmit func(fd uintptr) bool
@@ -92,10 +93,7 @@ func (u *udpSocket) prepare() error {
 		u.rearm(i)
 	}
 	// Made once: a closure for each batch would be an allocation.
-	u.receive = func(fd uintptr) bool {
-		u.got, u.err = mmsg(unix.SYS_RECVMMSG, fd, u.hdrs[:])
-		return u.err != unix.EAGAIN
-	}
+	u.receive = func(fd uintptr) bool { return u.read(fd) }
 	u.transmit = func(fd uintptr) bool {
 		u.got, u.err = mmsg(unix.SYS_SENDMMSG, fd, u.out.pending)
 		return u.err != unix.EAGAIN
@@ -119,10 +117,11 @@ func packetInfo(fd int) error {
 	return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 }
 
-// mmsg calls recvmmsg or sendmmsg without waiting. The call does not tell the scheduler: it does not block.
+// mmsg calls recvmmsg or sendmmsg without waiting. The call does not tell the scheduler: it does not block. (The same function of
+// package unix goes through two more.)
 func mmsg(call, fd uintptr, hdrs []mmsghdr) (int, error) {
 	for {
-		n, _, e := unix.RawSyscall6(call, fd, uintptr(unsafe.Pointer(&hdrs[0])), uintptr(len(hdrs)), unix.MSG_DONTWAIT, 0, 0)
+		n, _, e := syscall.RawSyscall6(call, fd, uintptr(unsafe.Pointer(&hdrs[0])), uintptr(len(hdrs)), unix.MSG_DONTWAIT, 0, 0)
 		switch e {
 		case 0:
 			return int(n), nil
@@ -153,7 +152,21 @@ func (u *udpSocket) serve(ctx context.Context, s *Server) error {
 		}
 		return fmt.Errorf("dns: %s: %w", u.conn.LocalAddr(), err)
 	}
-	h := &handler{s: s, count: s.metrics.counters()}
+	u.h = &handler{s: s, count: s.metrics.counters()}
+	var err error
+	// What is inside has the descriptor to send with as its own, also while another goroutine closes the socket.
+	held := u.raw.Control(func(fd uintptr) {
+		u.out.fd = fd
+		err = u.loop(ctx, s)
+	})
+	if held != nil {
+		return nil // closed before it began
+	}
+	return err
+}
+
+// loop reads and answers until the socket is closed.
+func (u *udpSocket) loop(ctx context.Context, s *Server) error {
 	for {
 		if err := u.raw.Read(u.receive); err != nil {
 			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil || s.handing.Load() {
@@ -161,12 +174,27 @@ func (u *udpSocket) serve(ctx context.Context, s *Server) error {
 			}
 			return fmt.Errorf("dns: %s: %w", u.conn.LocalAddr(), err)
 		}
-		if u.err != nil {
+	}
+}
+
+// roundsPerRead bounds the batches that are read before we look whether the socket was closed. That look, and the way through
+// packages net and poll, cost as much as answering a query or two.
+const roundsPerRead = 32
+
+// read reads and answers some batches; false: nothing is there, wait.
+func (u *udpSocket) read(fd uintptr) bool {
+	for range roundsPerRead {
+		n, err := mmsg(unix.SYS_RECVMMSG, fd, u.hdrs[:])
+		if err == unix.EAGAIN {
+			return false
+		}
+		if err != nil {
 			continue // an earlier answer could not be delivered; the error is spent
 		}
-		h.refresh()
-		u.answer(h, u.got)
+		u.h.refresh()
+		u.answer(u.h, n)
 	}
+	return true
 }
 
 // answer answers the n queries received.
@@ -186,6 +214,7 @@ func (u *udpSocket) answer(h *handler, n int) {
 		}
 		u.out.add(u, i, m)
 	}
+	h.flush()
 	u.send(h)
 	for i := range n {
 		u.rearm(i)

@@ -32,7 +32,9 @@ func (u *udpSocket) serve(ctx context.Context, s *Server) error {
 			return fmt.Errorf("dns: %s: %w", u.conn.LocalAddr(), err)
 		}
 		h.refresh()
-		if m := h.answerUDP(buf, n, src.Addr().Unmap()); m > 0 {
+		m := h.answerUDP(buf, n, src.Addr().Unmap())
+		h.flush()
+		if m > 0 {
 			h.count.sends.Add(1)
 			if _, err := u.conn.WriteToUDPAddrPort(buf[:m], src); err != nil {
 				h.count.sendFail.Add(1)
