@@ -59,6 +59,8 @@ type Holders struct {
 
 	mu    sync.Mutex
 	state map[string]*Holding
+	local []netip.Addr // the kernel's last answer
+	blind bool         // it gives none now
 }
 
 // NewHolders makes one.
@@ -116,14 +118,18 @@ func localAddresses() ([]netip.Addr, error) {
 func (h *Holders) List() []Holding {
 	here := map[string]bool{}
 	local, err := h.o.Local()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	// Without an answer, as when there are no descriptors, they are where they were: to think that they had gone would move them.
 	if err != nil {
-		h.o.Log.Warn("look at the machine's addresses", "err", err)
+		if local = h.local; !h.blind {
+			h.o.Log.Error("the machine's addresses can't be looked at; counting on the last look", "err", err)
+		}
 	}
+	h.local, h.blind = local, err != nil
 	for _, a := range local {
 		here[a.String()] = true
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	out := make([]Holding, 0, len(h.o.Config.Routers))
 	for _, r := range h.o.Config.Routers {
 		row := *h.state[r.Name]

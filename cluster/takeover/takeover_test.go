@@ -309,6 +309,33 @@ func TestHolders(t *testing.T) {
 }
 
 // An address on two machines is told of when it has been there for longer than a move takes, and again when it is over.
+// A machine that is out of descriptors can't be asked for its addresses. They have not gone: who thinks so tells keepalived to move them.
+func TestAddressesThatCannotBeLookedAt(t *testing.T) {
+	var err error
+	var log strings.Builder
+	h, nerr := takeover.NewHolders(takeover.HoldersOptions{Config: config(), Log: slog.New(slog.NewTextHandler(&log, nil)), Local: func() ([]netip.Addr, error) {
+		if err != nil {
+			return nil, err
+		}
+		return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
+	}})
+	if nerr != nil {
+		t.Fatal(nerr)
+	}
+	for _, c := range []struct {
+		name string
+		err  error
+	}{{"as it is", nil}, {"no answer", errors.New("too many open files")}, {"still none", errors.New("too many open files")}, {"again", nil}} {
+		err = c.err
+		if got := h.Held(); len(got) != 1 || got[0] != "192.0.2.1" {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+	if n := strings.Count(log.String(), "too many open files"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+}
+
 func TestDoubled(t *testing.T) {
 	now := time.Unix(1000, 0)
 	var log strings.Builder
