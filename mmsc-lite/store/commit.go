@@ -65,8 +65,9 @@ func (s *Store) do(ctx context.Context, cost int64, contents []*segment.Extent, 
 	return s.hand(ctx, s.ops, &op{do: f, cost: cost, contents: contents, done: make(chan error, 1)})
 }
 
-// later is do for bookkeeping that nobody waits for on a wire: it rides along with the next submissions, and has a transaction of
-// its own only when none comes within lazyWait. So delivery does not cost submissions their syncs.
+// later is do for bookkeeping that nobody waits for on a wire: where submissions come one close behind the other it rides along with the next,
+// and has a transaction of its own only when none comes within lazyWait. So delivery does not cost submissions their syncs, and a lone
+// message is handed on at once.
 func (s *Store) later(ctx context.Context, f func(*Tx) error) error {
 	return s.hand(ctx, s.lazy, &op{do: f, done: make(chan error, 1)})
 }
@@ -102,11 +103,12 @@ func (s *Store) commitLoop() {
 	defer func() { tx.drop() }()
 	batch := make([]*op, 0, s.opt.Tuning.Batch)
 	var kept *op // did not fit any more
+	var company company
 	for {
 		first := kept
 		kept = nil
 		if first == nil {
-			if first = s.first(); first == nil {
+			if first = s.first(&company); first == nil {
 				s.drain(tx)
 				return
 			}
@@ -116,23 +118,40 @@ func (s *Store) commitLoop() {
 	}
 }
 
-// first waits for a write; nil when the store is closing.
-func (s *Store) first() *op {
+// company tells whether writes come so close together that it is worth while to wait for the next one.
+type company struct {
+	last time.Time
+	gap  time.Duration // between the last two
+}
+
+func (c *company) came() {
+	now := time.Now()
+	c.gap, c.last = now.Sub(c.last), now
+}
+
+// first waits for a write; nil when the store is closing. Bookkeeping waits for company, where there is some.
+func (s *Store) first(c *company) *op {
 	select {
 	case o := <-s.ops:
+		c.came()
 		return o
 	default:
 	}
 	select {
 	case o := <-s.ops:
+		c.came()
 		return o
 	case <-s.closing:
 		return nil
 	case o := <-s.lazy:
+		if c.gap > lazyWait {
+			return o
+		}
 		timer := time.NewTimer(lazyWait)
 		defer timer.Stop()
 		select {
 		case urgent := <-s.ops:
+			c.came()
 			o.next = urgent
 		case <-timer.C:
 		case <-s.closing:
