@@ -19,7 +19,10 @@ type udpSocket struct {
 	batch
 }
 
-func (u *udpSocket) close() { _ = u.conn.Close() } // datagrams not yet read are lost, as on any path
+func (u *udpSocket) close() {
+	_ = u.conn.Close() // datagrams not yet read are lost, as on any path
+	u.closeSender()
+}
 
 // bind opens the sockets. TCP comes first: it is exclusive, while UDP sockets of one user share a port without a word.
 func (s *Server) bind(c Config) error {
@@ -35,6 +38,7 @@ func (s *Server) bind(c Config) error {
 			return err
 		}
 	}
+	s.openSenders()
 	return nil
 }
 

@@ -24,6 +24,7 @@ type outbox struct {
 	iovs    [batchSize]unix.Iovec
 	pending []mmsghdr // what the next system call sends
 	fd      uintptr   // to send with
+	sender  sender
 }
 
 // group is a run of answers to one client.
@@ -127,6 +128,7 @@ func (u *udpSocket) send(h *handler) {
 	for k := 0; k < o.n; {
 		o.pending = o.hdrs[k:o.n]
 		if !u.push() {
+			h.count.sendFail.Add(uint64(o.n - k))
 			return
 		}
 		if u.err == nil {
@@ -153,19 +155,19 @@ func (u *udpSocket) send(h *handler) {
 	}
 }
 
-// push hands what is pending to the system, and waits if it has no room; false: the socket was closed meanwhile.
-func (u *udpSocket) push() bool {
-	return u.transmit(u.out.fd) || u.raw.Write(u.transmit) == nil
-}
-
 // header addresses datagram k like the query i came.
 func (o *outbox) header(u *udpSocket, k, i int) {
 	h := &o.hdrs[k].hdr
 	h.Name, h.Namelen = u.hdrs[i].hdr.Name, u.hdrs[i].hdr.Namelen
-	h.Control = nil
-	h.SetControllen(0)
-	if u.any {
+	switch {
+	case u.any:
 		h.Control, h.Controllen = u.hdrs[i].hdr.Control, u.hdrs[i].hdr.Controllen
+	case o.sender.file != nil:
+		h.Control = &o.sender.from[0]
+		h.SetControllen(o.sender.info)
+	default:
+		h.Control = nil
+		h.SetControllen(0)
 	}
 }
 
@@ -173,6 +175,9 @@ func (o *outbox) header(u *udpSocket, k, i int) {
 func (o *outbox) cut(u *udpSocket, k, i int) {
 	h := &o.hdrs[k].hdr
 	at := int(h.Controllen)
+	if !u.any {
+		copy(u.ctl[i][:at], o.sender.from[:])
+	}
 	c := (*unix.Cmsghdr)(unsafe.Pointer(&u.ctl[i][at]))
 	c.Level, c.Type = unix.SOL_UDP, unix.UDP_SEGMENT
 	c.SetLen(unix.CmsgLen(2))
@@ -192,6 +197,7 @@ func (u *udpSocket) sendOneByOne(h *handler, k int, g group) {
 		hdr.Iov = &u.iovs[i]
 		u.iovs[i].SetLen(int(o.lens[i]))
 		if !u.push() {
+			h.count.sendFail.Add(uint64(left))
 			return
 		}
 		if h.count.sends.Add(1); u.err != nil {

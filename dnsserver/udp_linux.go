@@ -98,11 +98,14 @@ func (u *udpSocket) prepare() error {
 		u.got, u.err = mmsg(unix.SYS_SENDMMSG, fd, u.out.pending)
 		return u.err != unix.EAGAIN
 	}
-	return control(raw, func(fd int) error {
+	held := u.hold(func(fd uintptr) {
 		// A kernel before 4.18 doesn't know it: then each answer is sent by itself.
-		u.out.segments = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT, 0) == nil
-		return nil
+		u.out.segments = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT, 0) == nil
 	})
+	if !held {
+		return net.ErrClosed
+	}
+	return nil
 }
 
 // packetInfo asks for the local address of each datagram.
@@ -155,11 +158,11 @@ func (u *udpSocket) serve(ctx context.Context, s *Server) error {
 	u.h = &handler{s: s, count: s.metrics.counters()}
 	var err error
 	// What is inside has the descriptor to send with as its own, also while another goroutine closes the socket.
-	held := u.raw.Control(func(fd uintptr) {
+	held := u.hold(func(fd uintptr) {
 		u.out.fd = fd
 		err = u.loop(ctx, s)
 	})
-	if held != nil {
+	if !held {
 		return nil // closed before it began
 	}
 	return err

@@ -16,6 +16,10 @@ func udpOptions(int, string) error { return nil }
 // batch has nothing in it here: datagrams come one by one.
 type batch struct{}
 
+func (s *Server) openSenders() {} // answers leave by the socket that receives
+
+func (u *udpSocket) closeSender() {}
+
 // slotSize is the room for one query and for the answer in its place.
 const slotSize = 4096 + 192
 
