@@ -107,7 +107,7 @@ func TestCapturedMessages(t *testing.T) {
 		}
 		l.Push(bob, m.keep(fmt.Sprintf("/m/%d", i), b))
 		l.await(handset.Settled, i+1)
-		events := l.all()
+		events := l.All()
 		for _, e := range events[len(events)-3:] {
 			switch {
 			case e.Kind == handset.Failed && !strings.Contains(name, "not-found"):

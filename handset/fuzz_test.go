@@ -60,7 +60,7 @@ func FuzzMessage(f *testing.F) {
 		if err != nil {
 			t.Error(err)
 		}
-		for _, e := range l.all() {
+		for _, e := range l.All() {
 			if e.Kind == handset.Stored && files(t, e.Folder)["message.mms"] == "" {
 				t.Error("a message without its PDU")
 			}

@@ -1,7 +1,6 @@
 package handset_test
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -20,6 +19,7 @@ import (
 	"github.com/mmsrouter/mmsrouter/mms"
 	"github.com/mmsrouter/mmsrouter/mms/wappush"
 	"github.com/mmsrouter/mmsrouter/mms/wsp"
+	"github.com/mmsrouter/mmsrouter/test/phone"
 )
 
 const alice, bob = "+46701740605", "+46701740606"
@@ -127,84 +127,31 @@ func text(s string) wsp.Part {
 // lab is phones that run until the test ends, and what happened to them.
 type lab struct {
 	t testing.TB
-	*handset.Phones
-	mu     sync.Mutex
-	events []handset.Event
-	more   chan struct{}
+	*phone.Phones
 }
 
 var quick = handset.Retry{Attempts: 3, Pause: time.Millisecond, Schedule: []time.Duration{}}
 
 func start(t testing.TB, o handset.Options) *lab {
 	t.Helper()
-	l := &lab{t: t, more: make(chan struct{}, 1)}
 	if o.Numbers == nil {
 		o.Numbers = []string{bob}
 	}
 	if o.Retry.Attempts == 0 {
 		o.Retry = quick
 	}
-	o.Observe = func(e handset.Event) {
-		l.mu.Lock()
-		l.events = append(l.events, e)
-		l.mu.Unlock()
-		select {
-		case l.more <- struct{}{}:
-		default:
-		}
-	}
-	var err error
-	if l.Phones, err = handset.New(o); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- l.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-		if t.Failed() {
-			for _, e := range l.all() {
-				t.Log(e.Number, e)
-			}
-		}
-	})
-	return l
-}
-
-func (l *lab) all() []handset.Event {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.events)
+	return &lab{t, phone.Start(t, o)}
 }
 
 // await waits for the n-th event of a kind.
 func (l *lab) await(k handset.Kind, n int) handset.Event {
 	l.t.Helper()
-	end := time.NewTimer(20 * time.Second)
-	defer end.Stop()
-	for {
-		seen := 0
-		for _, e := range l.all() {
-			if e.Kind == k {
-				if seen++; seen == n {
-					return e
-				}
-			}
-		}
-		select {
-		case <-l.more:
-		case <-end.C:
-			l.t.Fatalf("%d events %s, want %d", seen, k, n)
-		}
-	}
+	return l.AwaitKind(l.t, k, n)
 }
 
 func (l *lab) kinds() string {
 	var out []string
-	for _, e := range l.all() {
+	for _, e := range l.All() {
 		if e.Kind != handset.Bound && e.Kind != handset.Unbound {
 			out = append(out, e.Kind.String())
 		}

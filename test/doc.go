@@ -2,6 +2,6 @@
 // outside. Each story ends with the balance: messages in = messages out.
 //
 // Its parts: fakemmsc (an MMSC that breaks as told), handsets (MM1 clients and their ledger), pdu (the few PDUs
-// needed), appliance (a router inside a test), bench (side by side with other programs), interop (real
+// needed), appliance (a router inside a test), program (the router as a process), phone (phones in software), bench (side by side with other programs), interop (real
 // gateways), netns (routers as machines of their own, with keepalived), house (the rules of the house).
 package test

@@ -3,7 +3,6 @@ package test_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,36 +19,8 @@ import (
 	"github.com/mmsrouter/mmsrouter/test/fakemmsc"
 	"github.com/mmsrouter/mmsrouter/test/handsets"
 	"github.com/mmsrouter/mmsrouter/test/pdu"
+	"github.com/mmsrouter/mmsrouter/test/program"
 )
-
-var built struct {
-	once sync.Once
-	dir  string
-	err  error
-}
-
-// program builds the program once for all stories.
-func program(t testing.TB) string {
-	t.Helper()
-	goTool, err := exec.LookPath("go")
-	if err != nil {
-		t.Skip("no go in PATH: the program can't be built here")
-	}
-	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "mmsrouter-story"); built.err != nil {
-			return
-		}
-		cmd := exec.Command(goTool, "build", "-o", filepath.Join(built.dir, "mmsrouter"), "../cmd/mmsrouter")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("build: %w: %s", err, out)
-		}
-	})
-	if built.err != nil {
-		t.Fatal(built.err)
-	}
-	return filepath.Join(built.dir, "mmsrouter")
-}
 
 // serving is the program as a process, with addresses of its own.
 type serving struct {
@@ -62,30 +32,11 @@ type serving struct {
 	done             chan error
 }
 
-// ownAddresses gives n addresses on one host of 127.0.0.0/8 that nobody else picks.
-func ownAddresses(t testing.TB, n int) (list []string) {
-	t.Helper()
-	var b [3]byte
-	if _, err := rand.Read(b[:]); err != nil {
-		t.Fatal(err)
-	}
-	host := fmt.Sprintf("127.%d.%d.%d", 16+b[0]%200, b[1], 1+b[2]%250)
-	for range n {
-		ln, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		list = append(list, ln.Addr().String())
-	}
-	return list
-}
-
 func serve(t testing.TB, more string, mmscs ...string) *serving {
 	t.Helper()
-	at := ownAddresses(t, 3)
+	at := program.Addresses(t, 3)
 	dir := t.TempDir()
-	s := &serving{t: t, bin: program(t), file: filepath.Join(dir, "mmsrouter.yaml"), mm1: at[0], admin: at[1], name: at[2]}
+	s := &serving{t: t, bin: program.Path(t), file: filepath.Join(dir, "mmsrouter.yaml"), mm1: at[0], admin: at[1], name: at[2]}
 	_, port, err := net.SplitHostPort(s.mm1)
 	if err != nil {
 		t.Fatal(err)

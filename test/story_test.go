@@ -5,8 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 	"github.com/mmsrouter/mmsrouter/test/appliance"
 	"github.com/mmsrouter/mmsrouter/test/fakemmsc"
 	"github.com/mmsrouter/mmsrouter/test/handsets"
+	"github.com/mmsrouter/mmsrouter/test/program"
 )
 
 // asMMSC makes the test program a fake MMSC process.
@@ -28,36 +27,11 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "10"); err != nil { // stories that run in parallel mostly wait
 		panic(err)
 	}
-	code := m.Run()
-	if built.dir != "" {
-		os.RemoveAll(built.dir)
-	}
-	if left := leaked(5 * time.Second); code == 0 && left != "" {
-		fmt.Fprintf(os.Stderr, "goroutines are left after the last story:\n%s\n", left)
-		code = 1
+	code := appliance.Main(m)
+	if err := program.Remove(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	}
 	os.Exit(code)
-}
-
-// leaked gives the stacks of our goroutines that live on after the time, "" if there are none.
-func leaked(limit time.Duration) string {
-	end := time.Now().Add(limit)
-	for {
-		buf := make([]byte, 4<<20)
-		var ours []string
-		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(g, "mmsrouter/mmsrouter") && !strings.Contains(g, "test_test.TestMain") {
-				ours = append(ours, g)
-			}
-		}
-		if len(ours) == 0 {
-			return ""
-		}
-		if time.Now().After(end) {
-			return strings.Join(ours, "\n\n")
-		}
-		time.Sleep(10 * time.Millisecond) // nothing tells when a goroutine has ended
-	}
 }
 
 func digest(b []byte) uint64 { return xxhash.Sum64(b) }

@@ -13,6 +13,7 @@ import (
 	"github.com/mmsrouter/mmsrouter/test/fakemmsc"
 	"github.com/mmsrouter/mmsrouter/test/handsets"
 	"github.com/mmsrouter/mmsrouter/test/pdu"
+	"github.com/mmsrouter/mmsrouter/test/program"
 )
 
 // members asks a router who lives, by name.
@@ -47,7 +48,7 @@ func TestUpgradeInACluster(t *testing.T) {
 	var all []*replaced
 	join := ""
 	for i := range 2 {
-		at := ownAddresses(t, 1)[0]
+		at := program.Addresses(t, 1)[0]
 		r := replaceable(t, fmt.Sprintf("cluster: {listen: %q, join: [%s], key: Y2x1c3RlciBvZiB0aGUgc3RvcmllcywgMzIgb2N0ZXQ=, probe_interval: 200ms, probe_timeout: 190ms, ask_timeout: 500ms}\n",
 			at, join), a.URL())
 		r.change("name: r1", fmt.Sprint("name: r", i+1))

@@ -13,51 +13,25 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/handset"
 	"github.com/mmsrouter/mmsrouter/test/handsets"
+	"github.com/mmsrouter/mmsrouter/test/phone"
+	"github.com/mmsrouter/mmsrouter/test/program"
 )
 
-// observed is phones and what happened to them.
-type observed struct {
-	*handset.Phones
-	mu     sync.Mutex
-	events []handset.Event
-}
-
-// phone runs one until the test ends.
-func phone(t *testing.T, number, url string, change func(*handset.Options)) *observed {
+// newPhone runs one until the test ends.
+func newPhone(t *testing.T, number, url string, change func(*handset.Options)) *phone.Phones {
 	t.Helper()
-	p := &observed{}
 	o := handset.Options{Numbers: []string{number}, URL: url, UDP: []string{""}, Header: []string{"X-MSISDN: ##LINE1##"},
 		Resolve: func(context.Context, string) ([]string, error) { return nil, errors.New("there is no DNS here") },
-		Retry:   handset.Retry{Timeout: 30 * time.Second, Attempts: 1, Pause: time.Millisecond, Schedule: []time.Duration{time.Minute}},
-		Observe: func(e handset.Event) {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.events = append(p.events, e)
-		}}
+		Retry:   handset.Retry{Timeout: 30 * time.Second, Attempts: 1, Pause: time.Millisecond, Schedule: []time.Duration{time.Minute}}}
 	if change != nil {
 		change(&o)
 	}
-	var err error
-	if p.Phones, err = handset.New(o); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("%s: %v", number, err)
-		}
-	})
-	return p
+	return phone.Start(t, o)
 }
 
 // of gives the events of some kinds.
-func (p *observed) of(kinds ...handset.Kind) (out []handset.Event) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, e := range p.events {
+func of(p *phone.Phones, kinds ...handset.Kind) (out []handset.Event) {
+	for _, e := range p.All() {
 		if slices.Contains(kinds, e.Kind) {
 			out = append(out, e)
 		}
@@ -82,7 +56,7 @@ func TestUpgradeOfTheEmbeddedMMSC(t *testing.T) {
 				}
 				return strings.ReplaceAll(s, "PPG", gateway)
 			}
-			gateway := ownAddresses(t, 1)[0]
+			gateway := program.Addresses(t, 1)[0]
 			upgradeMMSC(t, func(smsc string) string { return text(c.carrier, smsc, gateway) }, func(smsc string) string { return text(c.ppg, smsc, gateway) })
 		})
 	}
@@ -91,7 +65,7 @@ func TestUpgradeOfTheEmbeddedMMSC(t *testing.T) {
 func upgradeMMSC(t *testing.T, carrier, more func(smsc string) string) {
 	const alice, bob, carol = "+46701740605", "+46701740606", "+46700000001" // carol: whom test/pdu writes to
 	r := replaceable(t, "")
-	bobs := phone(t, bob, "http://"+r.mm1+"/", func(o *handset.Options) {
+	bobs := newPhone(t, bob, "http://"+r.mm1+"/", func(o *handset.Options) {
 		o.SMPP, o.Numbers, o.UDP = "127.0.0.1:0", append(o.Numbers, carol), []string{"", ""}
 	})
 	r.change("mmscs:\n", fmt.Sprintf(`%smmsc:
@@ -104,7 +78,7 @@ push:
 `, more(bobs.SMPPAddr().String()), r.mm1, carrier(bobs.SMPPAddr().String())))
 	r.change("  access_log:", "  identity: {headers: [X-MSISDN], trusted: [\"127.0.0.0/8\"]}\n  access_log:")
 	r.start()
-	alices := phone(t, alice, "http://"+r.mm1+"/", func(o *handset.Options) { o.SMPP = "" })
+	alices := newPhone(t, alice, "http://"+r.mm1+"/", func(o *handset.Options) { o.SMPP = "" })
 
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -156,15 +130,15 @@ push:
 	defer func() {
 		if t.Failed() {
 			for _, k := range handset.Kinds() {
-				if all := bobs.of(k); len(all) > 0 {
+				if all := of(bobs, k); len(all) > 0 {
 					t.Logf("%d times %s, the last: %s", len(all), k, all[len(all)-1])
 				}
 			}
 		}
 	}()
-	r.await("all messages at the phones", func() bool { return len(bobs.of(handset.Stored)) >= total })
+	r.await("all messages at the phones", func() bool { return len(of(bobs, handset.Stored)) >= total })
 	seen := map[string]bool{}
-	for _, e := range bobs.of(handset.Stored) {
+	for _, e := range of(bobs, handset.Stored) {
 		if seen[e.MessageID] {
 			t.Errorf("message %s came twice", e.MessageID)
 		}
@@ -178,19 +152,19 @@ push:
 			t.Errorf("message %s was accepted and did not come", id)
 		}
 	}
-	if failed := bobs.of(handset.Failed, handset.Retrying); len(failed) > 0 {
+	if failed := of(bobs, handset.Failed, handset.Retrying); len(failed) > 0 {
 		t.Errorf("%d fetches failed, the first: %s", len(failed), failed[0])
 	}
-	doubled := len(bobs.of(handset.Duplicate))
+	doubled := len(of(bobs, handset.Duplicate))
 	bound := 0
-	for _, e := range bobs.of(handset.Bound, handset.Unbound) {
+	for _, e := range of(bobs, handset.Bound, handset.Unbound) {
 		if e.Kind == handset.Unbound {
 			bound--
 		} else if bound++; bound > 1 {
 			t.Error("two SMPP sessions at a time")
 		}
 	}
-	t.Logf("%d arrived, %d notified twice; %d sessions", len(seen), doubled, len(bobs.of(handset.Bound)))
+	t.Logf("%d arrived, %d notified twice; %d sessions", len(seen), doubled, len(of(bobs, handset.Bound)))
 	if doubled > 0 || len(seen) != total {
 		t.Errorf("%d messages arrived of %d, %d notified twice", len(seen), total, doubled)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/mmsrouter/mmsrouter/test/fakemmsc"
 	"github.com/mmsrouter/mmsrouter/test/handsets"
 	"github.com/mmsrouter/mmsrouter/test/pdu"
+	"github.com/mmsrouter/mmsrouter/test/program"
 )
 
 // replaced is a router that is a line of processes, one after the other, from a binary of its own that a story can spoil.
@@ -339,7 +340,7 @@ func TestUpgradeOfOtherListeners(t *testing.T) {
 	a := fake(t, "mmsc-a")
 	r := replaceable(t, "", a.URL())
 	r.start()
-	more := ownAddresses(t, 1)[0]
+	more := program.Addresses(t, 1)[0]
 	one, two := "  listen: [\""+r.mm1, "  listen: [\""+more+"\", \""+r.mm1
 	r.change(one, two)
 	old, _ := r.upgrade()

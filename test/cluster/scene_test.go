@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -18,35 +17,7 @@ import (
 	"github.com/mmsrouter/mmsrouter/test/handsets"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if left := leaked(5 * time.Second); code == 0 && left != "" {
-		fmt.Fprintf(os.Stderr, "goroutines are left after the last story:\n%s\n", left)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// leaked gives the stacks of our goroutines that live on after the time, "" if there are none.
-func leaked(limit time.Duration) string {
-	end := time.Now().Add(limit)
-	for {
-		buf := make([]byte, 4<<20)
-		var ours []string
-		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(g, "mmsrouter/mmsrouter") && !strings.Contains(g, "cluster_test.TestMain") {
-				ours = append(ours, g)
-			}
-		}
-		if len(ours) == 0 {
-			return ""
-		}
-		if time.Now().After(end) {
-			return strings.Join(ours, "\n\n")
-		}
-		time.Sleep(10 * time.Millisecond) // nothing tells when a goroutine has ended
-	}
-}
+func TestMain(m *testing.M) { os.Exit(appliance.Main(m)) }
 
 // zone is the MMS domain of the stories.
 const zone = "mms.example.net"

@@ -20,6 +20,7 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/admin"
 	"github.com/mmsrouter/mmsrouter/test/fakemmsc"
+	"github.com/mmsrouter/mmsrouter/test/program"
 )
 
 // asMMSC makes the test program a fake MMSC process.
@@ -30,41 +31,10 @@ func TestMain(m *testing.M) {
 		os.Exit(fakemmsc.Main(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	code := m.Run()
-	if built.dir != "" {
-		if err := os.RemoveAll(built.dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
+	if err := program.Remove(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	}
 	os.Exit(code)
-}
-
-// built is the program, built once for all stories.
-var built struct {
-	sync.Once
-	dir string
-	err error
-}
-
-func program(t *testing.T) string {
-	t.Helper()
-	goTool, err := exec.LookPath("go")
-	if err != nil {
-		t.Skip("no go in PATH: the program can't be built here")
-	}
-	built.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "mmsrouter-netns"); built.err != nil {
-			return
-		}
-		cmd := exec.Command(goTool, "build", "-o", filepath.Join(built.dir, "mmsrouter"), "../../cmd/mmsrouter")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("build: %w: %s", err, out)
-		}
-	})
-	if built.err != nil {
-		t.Fatal(built.err)
-	}
-	return filepath.Join(built.dir, "mmsrouter")
 }
 
 // zone is the MMS domain of the stories.
@@ -120,7 +90,7 @@ func newLab(t *testing.T) *lab {
 			t.Skipf("%s is not installed", p)
 		}
 	}
-	l := &lab{t: t, net: newNetwork(t), bin: program(t), outside: map[string]bool{}, began: time.Now()}
+	l := &lab{t: t, net: newNetwork(t), bin: program.Path(t), outside: map[string]bool{}, began: time.Now()}
 	_, err := os.Stat("/proc/net/if_inet6")
 	l.six = err == nil
 	l.clients = l.net.machine("clients", l.front("192.0.2.200", "2001:db8::200")...)

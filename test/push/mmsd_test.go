@@ -2,9 +2,7 @@ package push_test
 
 import (
 	"context"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/mmsrouter/mmsrouter/mms"
 	"github.com/mmsrouter/mmsrouter/test/interop/mmsd"
@@ -13,38 +11,9 @@ import (
 // mmsdPhone starts mmsd-tng as Bob's phone, with an SMSC in front of it whose address it gives; it skips where mmsd-tng is not here.
 func mmsdPhone(t *testing.T, o mmsd.Options) (h *mmsd.Handset, smsc string, ctx context.Context) {
 	t.Helper()
-	if err := mmsd.Missing(); err != nil {
-		t.Skipf("mmsd-tng can't run: %v", strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(cancel)
 	o.Number = bob
-	h, err := mmsd.Start(ctx, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(h.Logs())
-		}
-		if err := h.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	s, err := h.SMSC(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	running, stop := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- s.Run(running) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return h, s.Addr().String(), ctx
+	h, ctx = mmsd.Run(t, o)
+	return h, h.RunSMSC(ctx, t), ctx
 }
 
 // received waits until mmsd-tng has Alice's message.

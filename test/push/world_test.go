@@ -16,6 +16,7 @@ import (
 	"github.com/mmsrouter/mmsrouter/handset"
 	"github.com/mmsrouter/mmsrouter/mms"
 	"github.com/mmsrouter/mmsrouter/test/appliance"
+	"github.com/mmsrouter/mmsrouter/test/phone"
 )
 
 // Alice's operator is A; Bob's is A too, or B.
@@ -130,84 +131,32 @@ func (r *road) port() string {
 // phones is handsets and what happened to them.
 type phones struct {
 	t testing.TB
-	*handset.Phones
-	dir    string
-	mu     sync.Mutex
-	events []handset.Event
-	more   chan struct{}
+	*phone.Phones
+	dir string
 }
 
 // newPhone starts a handset with an SMSC of its own in front and a port for pushes by UDP.
 func newPhone(t *testing.T, number string, change func(*handset.Options)) *phones {
 	t.Helper()
-	p := &phones{t: t, dir: t.TempDir(), more: make(chan struct{}, 1)}
-	o := handset.Options{Numbers: []string{number}, Dir: p.dir, SMPP: "127.0.0.1:0", UDP: []string{"127.0.0.1:0"}, Header: []string{msisdn + ": ##LINE1##"},
+	dir := t.TempDir()
+	o := handset.Options{Numbers: []string{number}, Dir: dir, SMPP: "127.0.0.1:0", UDP: []string{"127.0.0.1:0"}, Header: []string{msisdn + ": ##LINE1##"},
 		Resolve: func(_ context.Context, host string) ([]string, error) {
 			if host != "mms.example.net" && host != "localhost" {
 				return nil, fmt.Errorf("there is no %s", host)
 			}
 			return []string{"127.0.0.1"}, nil
 		},
-		Retry: handset.Retry{Timeout: patience, Attempts: 3, Pause: 20 * time.Millisecond, Schedule: []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, time.Second, 5 * time.Second}},
-		Observe: func(e handset.Event) {
-			p.mu.Lock()
-			p.events = append(p.events, e)
-			p.mu.Unlock()
-			select {
-			case p.more <- struct{}{}:
-			default:
-			}
-		}}
+		Retry: handset.Retry{Timeout: patience, Attempts: 3, Pause: 20 * time.Millisecond, Schedule: []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, time.Second, 5 * time.Second}}}
 	if change != nil {
 		change(&o)
 	}
-	var err error
-	if p.Phones, err = handset.New(o); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("%s: %v", number, err)
-		}
-		if t.Failed() {
-			for _, e := range p.all() {
-				t.Log(number, e)
-			}
-		}
-	})
-	return p
-}
-
-func (p *phones) all() []handset.Event {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]handset.Event{}, p.events...)
+	return &phones{t, phone.Start(t, o), dir}
 }
 
 // await waits for the n-th event of a kind.
 func (p *phones) await(k handset.Kind, n int) handset.Event {
 	p.t.Helper()
-	end := time.NewTimer(patience)
-	defer end.Stop()
-	for {
-		seen := 0
-		for _, e := range p.all() {
-			if e.Kind == k {
-				if seen++; seen == n {
-					return e
-				}
-			}
-		}
-		select {
-		case <-p.more:
-		case <-end.C:
-			p.t.Fatalf("%d events %s, want %d", seen, k, n)
-		}
-	}
+	return p.AwaitKind(p.t, k, n)
 }
 
 // operatorA is Alice's: a whole appliance with its embedded MMSC.

@@ -2,9 +2,7 @@ package services_test
 
 import (
 	"bytes"
-	"crypto/rand"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,37 +15,9 @@ import (
 
 	"github.com/mmsrouter/mmsrouter/handset"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/store/pgtest"
+	"github.com/mmsrouter/mmsrouter/test/program"
 	"github.com/mmsrouter/mmsrouter/test/services/provider"
 )
-
-// built is the program, built once for all stories.
-var built struct {
-	once sync.Once
-	dir  string
-	err  error
-}
-
-func program(t *testing.T) string {
-	t.Helper()
-	tool, err := exec.LookPath("go")
-	if err != nil {
-		t.Skip("no go in PATH: the program can't be built here")
-	}
-	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "mmsrouter-services"); built.err != nil {
-			return
-		}
-		cmd := exec.Command(tool, "build", "-o", filepath.Join(built.dir, "mmsrouter"), "../../cmd/mmsrouter")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("build: %w: %s", err, out)
-		}
-	})
-	if built.err != nil {
-		t.Fatal(built.err)
-	}
-	return filepath.Join(built.dir, "mmsrouter")
-}
 
 // process is the program as an operator runs it, to be killed.
 type process struct {
@@ -60,27 +30,10 @@ type process struct {
 	done       chan struct{}
 }
 
-// ownAddresses gives n addresses on one host of 127.0.0.0/8 that nobody else picks.
-func ownAddresses(t *testing.T, n int) (list []string) {
-	t.Helper()
-	var b [3]byte
-	_, _ = rand.Read(b[:]) // it never fails
-	host := fmt.Sprintf("127.%d.%d.%d", 16+b[0]%200, b[1], 1+b[2]%250)
-	for range n {
-		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-		if err != nil {
-			t.Skipf("no more loopback addresses here: %v", err)
-		}
-		defer l.Close() // held until all are found, so that they differ
-		list = append(list, l.Addr().String())
-	}
-	return list
-}
-
 func newProcess(t *testing.T, s setup) *process {
 	t.Helper()
-	at, dir := ownAddresses(t, 2), t.TempDir()
-	p := &process{t: t, bin: program(t), file: filepath.Join(dir, "mmsrouter.yaml"), mm1: at[0], admin: at[1], users: s.with}
+	at, dir := program.Addresses(t, 2), t.TempDir()
+	p := &process{t: t, bin: program.Path(t), file: filepath.Join(dir, "mmsrouter.yaml"), mm1: at[0], admin: at[1], users: s.with}
 	if p.users == nil {
 		p.users = newPhones(t, s.phones)
 	}
@@ -281,7 +234,7 @@ func killAnywhere(t *testing.T, nodes ...*process) {
 // texts counts the texts that alice has got.
 func texts(users *phones) map[string]int {
 	got := map[string]int{}
-	for _, e := range users.all() {
+	for _, e := range users.All() {
 		if e.Kind != handset.Stored || e.Number != alice {
 			continue
 		}

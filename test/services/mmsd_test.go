@@ -2,15 +2,12 @@ package services_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"image"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/mmsrouter/mmsrouter/test/appliance"
 	"github.com/mmsrouter/mmsrouter/test/interop/mmsd"
@@ -21,45 +18,18 @@ import (
 // turn. It makes an international number of a short code by its own country, so the service has that one as well.
 func TestMMSD(t *testing.T) {
 	t.Parallel()
-	if err := mmsd.Missing(); err != nil {
-		t.Skipf("mmsd-tng can't run: %v", strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+	mmsd.Need(t)
 	var at address // the router needs the handset's SMSC, the handset the router's address: this stands between them
 	gate := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.Out.URL.Scheme, r.Out.URL.Host = "http", "router"
 		r.Out.Header.Set(msisdn, alice) // the WAP gateway's part
 	}, Transport: &http.Transport{DialContext: at.dial, DisableKeepAlives: true}})
 	t.Cleanup(gate.Close)
-	h, err := mmsd.Start(ctx, mmsd.Options{Number: alice, MMSC: gate.URL + "/"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(h.Logs())
-		}
-		if err := h.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	smsc, err := h.SMSC(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	running, stop := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- smsc.Run(running) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	h, ctx := mmsd.Run(t, mmsd.Options{Number: alice, MMSC: gate.URL + "/"})
+	smsc := h.RunSMSC(ctx, t)
 	r := appliance.Start(t, appliance.Setup{MM1: []string{"url: " + gate.URL + "/", fmt.Sprintf("identity: {trusted: [\"127.0.0.0/8\"], headers: [%s]}", msisdn)},
 		Top: []string{"mmsc:", "  enabled: true", `  services: {enabled: true, codes: ["7", "+467000"]}`, `  outgoing: {allow: ["127.0.0.1"]}`, "push:", "  carriers:",
-			fmt.Sprintf("    - {name: sms, type: smpp, smpp: {smscs: [{address: %q, system_id: mmsc, password: pw}], reconnect: 20ms}}", smsc.Addr()),
+			fmt.Sprintf("    - {name: sms, type: smpp, smpp: {smscs: [{address: %q, system_id: mmsc, password: pw}], reconnect: 20ms}}", smsc),
 			"  routes: [{carriers: [sms]}]"}})
 	at.Store(r.MM1)
 	p := provider.Start(t, provider.Options{Do: counting(t, "xml")})

@@ -19,6 +19,8 @@ import (
 	"github.com/mmsrouter/mmsrouter/mms"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/store/pgtest"
 	"github.com/mmsrouter/mmsrouter/test/appliance"
+	"github.com/mmsrouter/mmsrouter/test/phone"
+	"github.com/mmsrouter/mmsrouter/test/program"
 )
 
 func TestMain(m *testing.M) {
@@ -27,7 +29,9 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	code := pgtest.Main(m)
-	os.RemoveAll(built.dir)
+	if err := program.Remove(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
 	os.Exit(code)
 }
 
@@ -153,14 +157,11 @@ func (w *world) dead(service string) (list []struct{ ID, Kind, User, Error strin
 
 // phones are the users' handsets and what happened to them.
 type phones struct {
-	*handset.Phones
-	t  *testing.T
+	*phone.Phones
 	at address
 
-	mu     sync.Mutex
-	events []handset.Event
-	pdus   map[string][]byte // by Message-ID: what was fetched, octet for octet
-	more   chan struct{}
+	mu   sync.Mutex
+	pdus map[string][]byte // by Message-ID: what was fetched, octet for octet
 }
 
 // address is where the router is just now.
@@ -187,39 +188,15 @@ func (a *address) dial(ctx context.Context, network, _ string) (net.Conn, error)
 // newPhones starts handsets with an SMSC of their own in front and ports for pushes by UDP. Whatever host they ask for, they reach the router.
 func newPhones(t *testing.T, change func(*handset.Options)) *phones {
 	t.Helper()
-	p := &phones{t: t, pdus: map[string][]byte{}, more: make(chan struct{})}
+	p := &phones{pdus: map[string][]byte{}}
 	o := handset.Options{Numbers: []string{alice, bob, carol}, Dir: t.TempDir(), SMPP: "127.0.0.1:0", UDP: []string{"127.0.0.1:0", "127.0.0.1:0"}, URL: "http://mms.example.net/",
 		Header: []string{msisdn + ": ##LINE1##"}, UserAgent: "LabPhone/1.0",
 		Retry:     handset.Retry{Timeout: patience, Attempts: 3, Pause: 20 * time.Millisecond, Schedule: []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, time.Second, 5 * time.Second}},
-		Transport: &recorder{Transport: http.Transport{DisableCompression: true, IdleConnTimeout: 5 * time.Second, DialContext: p.at.dial}, phones: p},
-		Observe: func(e handset.Event) {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.events = append(p.events, e)
-			close(p.more)
-			p.more = make(chan struct{})
-		}}
+		Transport: &recorder{Transport: http.Transport{DisableCompression: true, IdleConnTimeout: 5 * time.Second, DialContext: p.at.dial}, phones: p}}
 	if change != nil {
 		change(&o)
 	}
-	var err error
-	if p.Phones, err = handset.New(o); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("phones: %v", err)
-		}
-		if t.Failed() {
-			for _, e := range p.all() {
-				t.Log(e.Number, e)
-			}
-		}
-	})
+	p.Phones = phone.Start(t, o)
 	return p
 }
 
@@ -248,35 +225,10 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func (p *phones) all() []handset.Event {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]handset.Event{}, p.events...)
-}
-
 // await waits for the n-th event of a phone that fits.
 func (p *phones) await(t *testing.T, number string, n int, what string, fits func(handset.Event) bool) handset.Event {
 	t.Helper()
-	end := time.NewTimer(patience)
-	defer end.Stop()
-	for {
-		p.mu.Lock()
-		events, more := p.events, p.more
-		p.mu.Unlock()
-		seen := 0
-		for _, e := range events {
-			if e.Number == number && fits(e) {
-				if seen++; seen == n {
-					return e
-				}
-			}
-		}
-		select {
-		case <-more:
-		case <-end.C:
-			t.Fatalf("%s has %d %s, want %d", number, seen, what, n)
-		}
-	}
+	return p.Await(t, n, what+" of "+number, func(e handset.Event) bool { return e.Number == number && fits(e) })
 }
 
 // reply is what a user got from a service.
@@ -306,7 +258,7 @@ func (p *phones) reply(t *testing.T, number, code string, n int) reply {
 
 // count is how many messages a phone has stored.
 func (p *phones) count(number string) (n int) {
-	for _, e := range p.all() {
+	for _, e := range p.All() {
 		if e.Number == number && e.Kind == handset.Stored {
 			n++
 		}
@@ -330,7 +282,7 @@ func letter(code, text string) handset.Letter {
 
 // countFrom is how many messages a phone has stored from a code.
 func (p *phones) countFrom(number, code string) (n int) {
-	for _, e := range p.all() {
+	for _, e := range p.All() {
 		if e.Number == number && e.Kind == handset.Stored && e.From == code+"/TYPE=PLMN" {
 			n++
 		}

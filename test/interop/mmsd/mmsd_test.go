@@ -22,30 +22,13 @@ import (
 
 const alice, bob = "+46701740605", "+46701740606"
 
-// handsetOf starts mmsd-tng, whose logs are shown when the test fails.
+// handsetOf runs mmsd-tng, bob's unless the options say otherwise.
 func handsetOf(t *testing.T, o mmsd.Options) (*mmsd.Handset, context.Context) {
 	t.Helper()
-	if err := mmsd.Missing(); err != nil {
-		t.Skipf("mmsd-tng can't run: %v", strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(cancel)
 	if o.Number == "" {
 		o.Number = bob
 	}
-	h, err := mmsd.Start(ctx, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(h.Logs())
-		}
-		if err := h.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return h, ctx
+	return mmsd.Run(t, o)
 }
 
 // mmsc keeps what it is asked and told, and serves one message.
@@ -164,26 +147,14 @@ func TestBySMS(t *testing.T) {
 	m := newMMSC(t)
 	m.message = message(t, wsp.Part{ContentType: wsp.Media("text/plain", "charset", "utf-8"), Data: []byte("Hi")})
 	h, ctx := handsetOf(t, mmsd.Options{MMSC: m.URL + "/mms"})
-	s, err := h.SMSC(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	running, stop := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- s.Run(running) }()
-	defer func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
+	smsc := h.RunSMSC(ctx, t)
 	push := wappush.AppendMMS(nil, 1, mms.Notification{TransactionID: "t1", From: alice + "/TYPE=PLMN", Subject: strings.Repeat("A long subject. ", 6), Size: uint64(len(m.message)),
 		Expiry: mms.When{After: time.Hour}, ContentLocation: m.URL + "/m/1"}.Append(nil))
 	segments, err := wappush.Segmentation{}.Segment(push)
 	if err != nil || len(segments) != 2 {
 		t.Fatalf("%d segments, %v", len(segments), err)
 	}
-	submit(t, s.Addr().String(), segments...)
+	submit(t, smsc, segments...)
 	got, err := h.Await(ctx, "the message", func(m mmsd.Message) bool { return m.Status == "received" })
 	if err != nil {
 		t.Fatal(err)

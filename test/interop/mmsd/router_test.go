@@ -11,7 +11,6 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"net/url"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -91,9 +90,7 @@ func network(t *testing.T, number, mm1 string) string {
 // TestThroughTheRouter: mmsd-tng and a phone in software, each behind the operator's MMS proxy, send each other messages; the
 // router takes them to mmsc-lite, which notifies, serves and reports.
 func TestThroughTheRouter(t *testing.T) {
-	if err := mmsd.Missing(); err != nil {
-		t.Skipf("mmsd-tng can't run: %v", strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
+	mmsd.Need(t)
 	c := &carrier{phones: map[string]func(context.Context, []byte) error{}}
 	r := appliance.Start(t, appliance.Setup{MMSCs: []appliance.MMSC{{Name: "mmsc-lite", URL: lite(t, c)}},
 		MM1: []string{`identity: {trusted: ["127.0.0.0/8"], headers: [X-MSISDN]}`}})
@@ -184,9 +181,7 @@ func TestThroughTheRouter(t *testing.T) {
 
 // TestResolves: mmsd-tng finds the router by DNS, and the router two MMSCs of which one is gone.
 func TestResolves(t *testing.T) {
-	if err := mmsd.Missing(); err != nil {
-		t.Skipf("mmsd-tng can't run: %v", strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
+	mmsd.Need(t)
 	own := address(t)
 	m, gone := newMMSC(t), newMMSC(t)
 	gone.Close()
