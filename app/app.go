@@ -135,6 +135,7 @@ func New(o Options) (*App, error) {
 		return nil, err
 	}
 	a.succeed()
+	a.warn(false)
 	return a, nil
 }
 

@@ -107,7 +107,8 @@ func clientOf(r *http.Request) netip.Addr {
 func (c *Config) frontDoor() proxy.Config {
 	m := c.MM1
 	m.Peers = c.peerHosts()
-	if c.MMSC.Enabled { // it believes what comes through the proxy
+	m.Limits.Connections, _ = c.fitConnections(openFiles()) // warn tells
+	if c.MMSC.Enabled {                                     // it believes what comes through the proxy
 		m.Identity.Strip = c.MMSC.Identity.Headers
 	}
 	return m

@@ -39,10 +39,22 @@ func (a *App) Reload() error {
 	}
 	a.m.reloads.WithLabelValues("ok").Inc()
 	a.log.Info("reloaded", "file", a.file, "mmscs", len(a.cfg.Load().MMSCs), "generation", a.board.Load().Generation)
-	for _, w := range a.cfg.Load().Warnings() {
+	a.warn(true)
+	return nil
+}
+
+// warn tells what is most likely wrong with the configuration in force; without written, only what this process lacks for it.
+func (a *App) warn(written bool) {
+	c := a.cfg.Load()
+	if _, w := c.fitConnections(openFiles()); w != "" {
 		a.log.Warn("configuration", "warning", w)
 	}
-	return nil
+	if !written {
+		return
+	}
+	for _, w := range c.Warnings() {
+		a.log.Warn("configuration", "warning", w)
+	}
 }
 
 func monotonic() string {
