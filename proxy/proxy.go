@@ -230,8 +230,13 @@ func (p *Proxy) Run(ctx context.Context) error {
 			p.access.run(logCtx)
 		}
 	}()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	polled := make(chan error, 1)
-	go func() { polled <- p.poller.Run() }()
+	go func() {
+		polled <- p.poller.Run()
+		end() // whoever waits would hear of nothing any more
+	}()
 	ready := p.opt.Ready
 	start := func(l net.Listener) {
 		wg.Add(1)
