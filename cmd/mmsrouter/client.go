@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -49,6 +51,36 @@ func (f *clientFlags) client() (*admin.Client, error) {
 		return nil, usageError{err}
 	}
 	return c, nil
+}
+
+// question is a command that shows what the admin API answers to it: by print, or as JSON.
+func question[T any](c *cobra.Command, ask func(c *cobra.Command, client *admin.Client, args []string) (T, error), print func(w io.Writer, answer T) error) *cobra.Command {
+	var f clientFlags
+	var asJSON bool
+	c.RunE = func(c *cobra.Command, args []string) error {
+		client, err := f.client()
+		if err != nil {
+			return err
+		}
+		answer, err := ask(c, client, args)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(c.OutOrStdout(), answer)
+		}
+		return print(c.OutOrStdout(), answer)
+	}
+	f.add(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
 }
 
 // reachable turns an address to listen on into one to call: every address of the machine means loopback.

@@ -15,10 +15,8 @@ import (
 const maxPDUFile = 64 << 20
 
 func explainCommand() *cobra.Command {
-	var f clientFlags
 	var q admin.Question
-	var asJSON bool
-	c := &cobra.Command{
+	c := question(&cobra.Command{
 		Use:   "explain [FILE|-]",
 		Short: "Tell where a request would go now, and why",
 		Long: `explain asks the running router for its decision on a request: that of a PDU in a file (- is standard
@@ -27,31 +25,16 @@ input), or one described by flags. Nothing is sent to an MMSC.`,
   mmsrouter explain --from +46701234567 --to +46707654321
   mmsrouter explain --method GET --url http://mms.example.net/m/abc`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			var e admin.Explanation
-			if len(args) == 1 {
-				pdu, err := readFile(args[0], c.InOrStdin())
-				if err != nil {
-					return err
-				}
-				e, err = client.ExplainPDU(c.Context(), pdu, q)
-				if err != nil {
-					return err
-				}
-			} else if e, err = client.Explain(c.Context(), q); err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), e)
-			}
-			return printExplanation(c.OutOrStdout(), &e)
-		},
-	}
-	f.add(c)
+	}, func(c *cobra.Command, client *admin.Client, args []string) (admin.Explanation, error) {
+		if len(args) == 0 {
+			return client.Explain(c.Context(), q)
+		}
+		pdu, err := readFile(args[0], c.InOrStdin())
+		if err != nil {
+			return admin.Explanation{}, err
+		}
+		return client.ExplainPDU(c.Context(), pdu, q)
+	}, printExplanation)
 	fl := c.Flags()
 	fl.StringVar(&q.Method, "method", "", "GET or POST (default)")
 	fl.StringVar(&q.URL, "url", "", "URL of the request: host, path and query count")
@@ -62,7 +45,6 @@ input), or one described by flags. Nothing is sent to an MMSC.`,
 	fl.StringVar(&q.Location, "location", "", "X-Mms-Content-Location inside the PDU")
 	fl.StringVar(&q.MessageID, "message", "", "Message-ID inside the PDU")
 	fl.StringVar(&q.TransactionID, "transaction", "", "transaction id inside the PDU")
-	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
@@ -86,7 +68,7 @@ func readFile(name string, in io.Reader) ([]byte, error) {
 	return b, nil
 }
 
-func printExplanation(w io.Writer, e *admin.Explanation) error {
+func printExplanation(w io.Writer, e admin.Explanation) error {
 	order := strings.Join(e.Order, ", then ")
 	if order == "" {
 		order = "nobody"

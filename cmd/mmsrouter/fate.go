@@ -11,30 +11,13 @@ import (
 )
 
 func fateCommand() *cobra.Command {
-	var f clientFlags
-	var asJSON bool
-	c := &cobra.Command{
+	return question(&cobra.Command{
 		Use:   "fate TRANSACTION|MESSAGE",
 		Short: "Tell which MMSC got which octets of a message, and what it answered",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			fates, err := client.Fate(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), fates)
-			}
-			return printFates(c.OutOrStdout(), fates)
-		},
-	}
-	f.add(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return c
+	}, func(c *cobra.Command, client *admin.Client, args []string) ([]admin.Fate, error) {
+		return client.Fate(c.Context(), args[0])
+	}, printFates)
 }
 
 func printFates(w io.Writer, fates []admin.Fate) error {

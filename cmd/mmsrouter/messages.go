@@ -26,45 +26,29 @@ func messagesCommand() *cobra.Command {
 }
 
 func messagesList() *cobra.Command {
-	var f clientFlags
 	var filter admin.MessageFilter
 	var after, before string
-	var asJSON bool
-	c := &cobra.Command{
+	c := question(&cobra.Command{
 		Use:   "list",
 		Short: "List messages, the newest first",
 		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			for _, t := range []struct {
-				flag, text string
-				at         *time.Time
-			}{{"after", after, &filter.After}, {"before", before, &filter.Before}} {
-				if err := readTime(t.flag, t.text, t.at); err != nil {
-					return err
-				}
+	}, func(c *cobra.Command, client *admin.Client, _ []string) ([]admin.Message, error) {
+		for _, t := range []struct {
+			flag, text string
+			at         *time.Time
+		}{{"after", after, &filter.After}, {"before", before, &filter.Before}} {
+			if err := readTime(t.flag, t.text, t.at); err != nil {
+				return nil, err
 			}
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			list, err := client.Messages(c.Context(), filter)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), list)
-			}
-			return printMessages(c.OutOrStdout(), list)
-		},
-	}
-	f.add(c)
+		}
+		return client.Messages(c.Context(), filter)
+	}, printMessages)
 	fl := c.Flags()
 	fl.StringVar(&filter.Number, "number", "", "of the sender or a recipient")
 	fl.StringVar(&filter.State, "state", "", "of a recipient, such as queued, notified, deferred, retrieved, expired")
 	fl.StringVar(&after, "after", "", "accepted after this time (2026-01-31T12:00:00Z), or so long ago at most (24h)")
 	fl.StringVar(&before, "before", "", "accepted before this time, or so long ago at least")
 	fl.IntVar(&filter.Limit, "limit", 100, "at most so many")
-	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
@@ -86,30 +70,13 @@ func readTime(flag, text string, at *time.Time) error {
 }
 
 func messagesShow() *cobra.Command {
-	var f clientFlags
-	var asJSON bool
-	c := &cobra.Command{
+	return question(&cobra.Command{
 		Use:   "show MESSAGE",
 		Short: "Show a message and what happened to it",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			m, err := client.Message(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), m)
-			}
-			return printMessage(c.OutOrStdout(), &m)
-		},
-	}
-	f.add(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return c
+	}, func(c *cobra.Command, client *admin.Client, args []string) (admin.Message, error) {
+		return client.Message(c.Context(), args[0])
+	}, printMessage)
 }
 
 func messagesChange(use, short string, do func(*admin.Client, context.Context, string) (admin.Changed, error)) *cobra.Command {
@@ -152,7 +119,7 @@ func printMessages(w io.Writer, list []admin.Message) error {
 	return t.Flush()
 }
 
-func printMessage(w io.Writer, m *admin.Message) error {
+func printMessage(w io.Writer, m admin.Message) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(t, "message %s\nfrom %s, accepted %s, expires %s, %d octets", m.ID, shown(m.Sender), m.Created.UTC().Format(timeForm),
 		m.Expires.UTC().Format(timeForm), m.Size)

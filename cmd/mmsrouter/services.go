@@ -34,39 +34,25 @@ func servicesCommand() *cobra.Command {
 }
 
 func servicesList() *cobra.Command {
-	var f clientFlags
-	var asJSON bool
-	c := &cobra.Command{
+	return question(&cobra.Command{
 		Use:   "list",
 		Short: "List the services",
 		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := f.client()
-			if err != nil {
-				return err
+	}, func(c *cobra.Command, client *admin.Client, _ []string) (list []dispatch.Summary, err error) {
+		err = client.Do(c.Context(), http.MethodGet, servicesPath, "", nil, &list)
+		return list, err
+	}, func(w io.Writer, list []dispatch.Summary) error {
+		t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+		fmt.Fprintln(t, "SERVICE\tTAKES\tPRIORITY\tFORMAT\tPROVIDER")
+		for _, s := range list {
+			name := s.Name
+			if s.Disabled {
+				name += " (disabled)"
 			}
-			var list []dispatch.Summary
-			if err := client.Do(c.Context(), http.MethodGet, servicesPath, "", nil, &list); err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), list)
-			}
-			t := tabwriter.NewWriter(c.OutOrStdout(), 0, 4, 2, ' ', 0)
-			fmt.Fprintln(t, "SERVICE\tTAKES\tPRIORITY\tFORMAT\tPROVIDER")
-			for _, s := range list {
-				name := s.Name
-				if s.Disabled {
-					name += " (disabled)"
-				}
-				fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\n", name, shown(s.Match), s.Priority, s.Format, shown(s.URL))
-			}
-			return t.Flush()
-		},
-	}
-	f.add(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return c
+			fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\n", name, shown(s.Match), s.Priority, s.Format, shown(s.URL))
+		}
+		return t.Flush()
+	})
 }
 
 func servicesShow() *cobra.Command {
@@ -223,39 +209,25 @@ func printVerdict(w io.Writer, v *dispatch.Verdict) error {
 }
 
 func servicesDead() *cobra.Command {
-	var f clientFlags
-	var asJSON bool
-	c := &cobra.Command{
+	return question(&cobra.Command{
 		Use:   "dead [SERVICE]",
 		Short: "List the turns that failed for good",
 		Args:  cobra.MaximumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			path := servicesPath + "/-/dead"
-			if len(args) > 0 {
-				path += "?service=" + url.QueryEscape(args[0])
-			}
-			var list []dispatch.DeadLetter
-			if err := client.Do(c.Context(), http.MethodGet, path, "", nil, &list); err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), list)
-			}
-			t := tabwriter.NewWriter(c.OutOrStdout(), 0, 4, 2, ' ', 0)
-			fmt.Fprintln(t, "ID\tSERVICE\tKIND\tUSER\tTURN\tENDED\tERROR")
-			for _, l := range list {
-				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", l.ID, l.Service, l.Kind, shown(l.User), l.Turn, l.Ended.UTC().Format(timeForm), shown(l.Error))
-			}
-			return t.Flush()
-		},
-	}
-	f.add(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return c
+	}, func(c *cobra.Command, client *admin.Client, args []string) (list []dispatch.DeadLetter, err error) {
+		path := servicesPath + "/-/dead"
+		if len(args) > 0 {
+			path += "?service=" + url.QueryEscape(args[0])
+		}
+		err = client.Do(c.Context(), http.MethodGet, path, "", nil, &list)
+		return list, err
+	}, func(w io.Writer, list []dispatch.DeadLetter) error {
+		t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+		fmt.Fprintln(t, "ID\tSERVICE\tKIND\tUSER\tTURN\tENDED\tERROR")
+		for _, l := range list {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", l.ID, l.Service, l.Kind, shown(l.User), l.Turn, l.Ended.UTC().Format(timeForm), shown(l.Error))
+		}
+		return t.Flush()
+	})
 }
 
 func servicesReplay() *cobra.Command {

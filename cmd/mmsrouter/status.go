@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -16,40 +15,16 @@ import (
 )
 
 func statusCommand() *cobra.Command {
-	var f clientFlags
-	var asJSON bool
-	c := &cobra.Command{
+	return question(&cobra.Command{
 		Use:   "status",
 		Short: "Show the router, its MMSCs and what they do",
 		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := f.client()
-			if err != nil {
-				return err
-			}
-			st, err := client.Status(c.Context())
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), st)
-			}
-			return printStatus(c.OutOrStdout(), &st)
-		},
-	}
-	f.add(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return c
+	}, func(c *cobra.Command, client *admin.Client, _ []string) (admin.Status, error) {
+		return client.Status(c.Context())
+	}, printStatus)
 }
 
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}
-
-func printStatus(w io.Writer, st *admin.Status) error {
+func printStatus(w io.Writer, st admin.Status) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	n := st.Node
 	fmt.Fprintf(t, "router %s: %s, version %s, up %s\n", n.Name, n.State, n.Version, time.Duration(n.Uptime*float64(time.Second)).Round(time.Second))
@@ -69,7 +44,7 @@ func printStatus(w io.Writer, st *admin.Status) error {
 		fmt.Fprintf(t, "  upgrade: process %d (version %s) still finishes what it has, %d connections\n", b.PID, b.Version, b.Clients)
 	}
 	if len(st.Members) > 1 || len(st.Members) == 1 && st.Members[0].Drain != nil {
-		routerRows(t, st)
+		routerRows(t, &st)
 	}
 	fmt.Fprintln(t, "\nMMSC\tSTATE\tSINCE\tIN FLIGHT\tWEIGHT\tTIER\tURL\tWHY")
 	for _, m := range st.MMSCs {
@@ -95,8 +70,8 @@ func printStatus(w io.Writer, st *admin.Status) error {
 			fmt.Fprintf(t, "%s: fault: %s\n", m.Name, m.Fault)
 		}
 	}
-	opinionRows(t, st)
-	drainRows(t, st)
+	opinionRows(t, &st)
+	drainRows(t, &st)
 	if len(st.Zones) > 0 {
 		fmt.Fprintln(t, "\nZONE\tADDRESSES")
 		for _, z := range st.Zones {
