@@ -76,6 +76,8 @@ type LimitConfig struct {
 	InFlight    int         `yaml:"in_flight"`              // requests at one MMSC
 	Queue       int         `yaml:"queue"`                  // requests that wait for a place at one MMSC
 	Idle        int         `yaml:"idle"`                   // kept-alive connections per MMSC
+	// PerSubscriber is how many requests one subscriber may have under way, where a trusted network names it; 0: any number.
+	PerSubscriber int `yaml:"per_subscriber"`
 }
 
 // ReplayConfig bounds the memory of uploads kept for another attempt.
@@ -125,7 +127,7 @@ func DefaultConfig() Config {
 		Timeouts: TimeoutConfig{Head: 10 * time.Second, Idle: 60 * time.Second, Body: 20 * time.Second, MinRate: 200,
 			Connect: 2 * time.Second, Write: 10 * time.Second, Answer: 20 * time.Second, Client: 30 * time.Second,
 			Linger: 5 * time.Second, Queue: 5 * time.Second},
-		Limits: LimitConfig{Header: 16 << 10, Fields: 100, Connections: 20000, PerClient: 200, InFlight: 1000, Queue: 1000, Idle: 128},
+		Limits: LimitConfig{Header: 16 << 10, Fields: 100, Connections: 20000, PerClient: 200, InFlight: 1000, Queue: 1000, Idle: 128, PerSubscriber: 64},
 		Replay: ReplayConfig{Message: 1 << 20, Total: 40 << 20},
 		Fence:  FenceConfig{Window: 15 * time.Minute, Entries: 100000},
 		Owners: OwnerConfig{Keep: 72 * time.Hour, Entries: 200000},
@@ -286,8 +288,8 @@ func (c *Config) compile() (*settings, error) {
 			bad(n.key, "%d: want at least 1", n.v)
 		}
 	}
-	if l.Queue < 0 || l.Idle < 0 {
-		bad("limits", "queue and idle: want 0 or more")
+	if l.Queue < 0 || l.Idle < 0 || l.PerSubscriber < 0 {
+		bad("limits", "queue, idle and per_subscriber: want 0 or more")
 	}
 	if c.Replay.Message < 0 || c.Replay.Total < 0 {
 		bad("replay", "want sizes of 0 or more")

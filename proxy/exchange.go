@@ -36,6 +36,8 @@ type passing struct {
 	state    mms.State
 	identity string // of the subscriber: trusted field or explicit From; "" if unknown
 	sender   string // E.164
+	asserted string // identity, if a trusted network names it
+	counted  bool   // among the requests of asserted
 
 	// the upload
 	chunked   wire.Chunked
@@ -96,8 +98,9 @@ func (x *exchange) run(cl *client, set *settings) bool {
 	}
 	if x.get {
 		cl.later = append(cl.later[:0], cl.buf[cl.r:cl.w]...)
-		x.describe()
-		x.retrieve()
+		if x.describe(); x.share() {
+			x.retrieve()
+		}
 		return x.alive
 	}
 	if !x.gather() {
@@ -114,11 +117,13 @@ func (x *exchange) run(cl *client, set *settings) bool {
 		return x.reject(badHost, 403, "only retrievals and what answers them go to a peer operator")
 	}
 	x.describe()
-	if x.owned() {
+	switch {
+	case !x.share():
+	case x.owned():
 		x.settle()
-		return x.alive && x.broken == nil
+	default:
+		x.submit()
 	}
-	x.submit()
 	return x.alive && x.broken == nil
 }
 
@@ -159,6 +164,7 @@ func (x *exchange) admissible() bool {
 		return x.tooLarge()
 	}
 	x.identity = x.findIdentity()
+	x.asserted = x.identity
 	return true
 }
 
@@ -284,6 +290,7 @@ func (x *exchange) finish() {
 	if x.ticket != nil {
 		x.ticket.Drop() // after an Answer it does nothing
 	}
+	x.unshare()
 	x.note()
 	x.free()
 	// octets that came behind the request are the beginning of the next
@@ -330,6 +337,7 @@ func (x *exchange) abandon() {
 	if x.ticket != nil {
 		x.ticket.Drop()
 	}
+	x.unshare()
 	x.ans.discard()
 	x.kept.discard()
 	x.free()

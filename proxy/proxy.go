@@ -92,6 +92,8 @@ type Proxy struct {
 	tls     *certificate
 
 	ambiguities eachSecond // of log lines
+	crowds      eachSecond // likewise
+	fair        fair
 
 	mu        sync.Mutex // guards the following
 	listeners map[string]net.Listener
