@@ -61,7 +61,8 @@ func serve(ctx context.Context, file, pidFile string, out, errOut io.Writer) err
 		elder.Refuse(err)
 		return err
 	}
-	a.Log().Debug("memory", "limit", limit)
+	processors := app.TuneProcessors(&cfg)
+	a.Log().Debug("machine", "memory_limit", limit, "processors", processors)
 	switch {
 	case process == nil:
 		a.Log().Warn("this process can't be upgraded in place", "err", elderErr)
