@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -62,6 +63,10 @@ func TestCodeKeepsTheRules(t *testing.T) {
 				forbidden(t, path, at(n), n)
 			case *ast.CompositeLit:
 				metric(t, path, at(n), n)
+			case *ast.CallExpr, *ast.BinaryExpr:
+				if decidesByText(n) {
+					t.Errorf("%s: decides by an error's text, not by its type", at(n))
+				}
 			}
 			return true
 		})
@@ -84,6 +89,52 @@ func forbidden(t *testing.T, path, at string, n *ast.SelectorExpr) {
 		t.Errorf("%s: metrics take a Registerer", at)
 	case "slog.Default", "slog.SetDefault", "slog.Info", "slog.Warn", "slog.Error", "slog.Debug":
 		t.Errorf("%s: the logger is passed in", at)
+	}
+}
+
+// decidesByText says whether an expression compares an error's text, or looks into it.
+func decidesByText(n ast.Node) bool {
+	var looked []ast.Expr
+	switch n := n.(type) {
+	case *ast.BinaryExpr:
+		if n.Op == token.EQL || n.Op == token.NEQ {
+			looked = []ast.Expr{n.X, n.Y}
+		}
+	case *ast.CallExpr:
+		if f, ok := n.Fun.(*ast.SelectorExpr); ok {
+			switch f.Sel.Name {
+			case "Contains", "ContainsAny", "HasPrefix", "HasSuffix", "EqualFold", "Index", "CutPrefix", "CutSuffix", "MatchString":
+				looked = n.Args
+			}
+		}
+	}
+	return slices.ContainsFunc(looked, func(e ast.Expr) bool {
+		call, ok := e.(*ast.CallExpr)
+		if !ok || len(call.Args) > 0 {
+			return false
+		}
+		f, ok := call.Fun.(*ast.SelectorExpr)
+		return ok && f.Sel.Name == "Error"
+	})
+}
+
+func TestDecidesByText(t *testing.T) {
+	for text, want := range map[string]bool{
+		`strings.Contains(err.Error(), "timed out")`: true,
+		`"EOF" == x.err.Error()`:                     true,
+		`text.MatchString(err.Error())`:              true,
+		`strings.Contains(name, "x")`:                false,
+		`errors.Is(err, io.EOF)`:                     false,
+		`err != nil`:                                 false,
+		`strings.TrimPrefix(err.Error(), "dns: ")`:   false,
+	} {
+		e, err := parser.ParseExpr(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := decidesByText(e); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
 	}
 }
 
