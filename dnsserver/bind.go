@@ -96,6 +96,9 @@ func listenTCP(addr string, free bool) (*net.TCPListener, error) {
 	lc := net.ListenConfig{Control: func(network, _ string, c syscall.RawConn) error {
 		return control(c, func(fd int) error { return bindFree(fd, network, free) })
 	}}
+	// Four system calls less for each connection. It has deadlines: who has gone is noticed by them, and hardly anybody stays.
+	lc.KeepAlive = -1
+	lc.SetMultipathTCP(false) // dearer for the kernel, and nothing to gain for two short messages
 	l, err := lc.Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return nil, err
