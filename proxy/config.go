@@ -84,6 +84,7 @@ type LimitConfig struct {
 type ReplayConfig struct {
 	Message router.Size `yaml:"message"` // one upload in memory; the rest of it goes to a temporary file
 	Total   router.Size `yaml:"total"`   // all uploads in memory
+	Files   router.Size `yaml:"files"`   // all uploads in temporary files; 0B: as much as the disk takes
 }
 
 // FenceConfig is the duplicate fence.
@@ -128,7 +129,7 @@ func DefaultConfig() Config {
 			Connect: 2 * time.Second, Write: 10 * time.Second, Answer: 20 * time.Second, Client: 30 * time.Second,
 			Linger: 5 * time.Second, Queue: 5 * time.Second},
 		Limits: LimitConfig{Header: 16 << 10, Fields: 100, Connections: 20000, PerClient: 200, InFlight: 1000, Queue: 1000, Idle: 128, PerSubscriber: 64},
-		Replay: ReplayConfig{Message: 1 << 20, Total: 40 << 20},
+		Replay: ReplayConfig{Message: 1 << 20, Total: 40 << 20, Files: 4 << 30},
 		Fence:  FenceConfig{Window: 15 * time.Minute, Entries: 100000},
 		Owners: OwnerConfig{Keep: 72 * time.Hour, Entries: 200000},
 		AccessLog: AccessLogConfig{
@@ -291,7 +292,7 @@ func (c *Config) compile() (*settings, error) {
 	if l.Queue < 0 || l.Idle < 0 || l.PerSubscriber < 0 {
 		bad("limits", "queue, idle and per_subscriber: want 0 or more")
 	}
-	if c.Replay.Message < 0 || c.Replay.Total < 0 {
+	if c.Replay.Message < 0 || c.Replay.Total < 0 || c.Replay.Files < 0 {
 		bad("replay", "want sizes of 0 or more")
 	}
 	return s, errors.Join(errs...)

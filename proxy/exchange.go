@@ -267,7 +267,9 @@ func (x *exchange) giveUp() {
 		x.refuse(mms.TooLarge, 413, "message is larger than "+x.set.MaxMessage.String())
 		x.cl.linger(x.set)
 	case x.broken.status == 503:
-		x.p.log.Error("upload refused", "err", x.broken.why)
+		if n, ok := x.p.spoilt.pass(time.Now()); ok { // each stands in the access log
+			x.p.log.Error("upload refused", "err", x.broken.why, "unsaid", n)
+		}
 		x.result = Refused
 		x.refuse(mms.TransientFailure, 503, "storage trouble, try again later")
 		x.cl.linger(x.set)

@@ -75,3 +75,22 @@ func TestShareOfASubscriber(t *testing.T) {
 		})
 	}
 }
+
+// Uploads must not fill the disk, on which others keep messages: what does not fit is refused for now.
+func TestUploadsInFilesAreBounded(t *testing.T) {
+	b := start(t, 1, func(c *proxy.Config, _ *proxy.Options) {
+		c.Replay = proxy.ReplayConfig{Files: 100 << 10}
+	})
+	h := b.handset()
+	for i, c := range []struct {
+		size int
+		want byte
+	}{{150_000, pdu.Ok}, {300_000, 0xC0}, {160_000, pdu.Ok}} {
+		if a := b.post(h, pdu.SendReq(fmt.Sprint("t", i), c.size)); a.PDU.Response != c.want {
+			t.Errorf("%d octets: %d %+v, want %x", c.size, a.Status, a.PDU, c.want)
+		}
+	}
+	if f := b.fate("t1", 1); f[0].Result != "refused" {
+		t.Errorf("fate %+v", f)
+	}
+}

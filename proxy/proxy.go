@@ -93,6 +93,7 @@ type Proxy struct {
 
 	ambiguities eachSecond // of log lines
 	crowds      eachSecond // likewise
+	spoilt      eachSecond // likewise
 	fair        fair
 
 	mu        sync.Mutex // guards the following
@@ -132,7 +133,8 @@ func New(o Options) (*Proxy, error) {
 	if p.m, err = newMetrics(o.Metrics); err != nil {
 		return nil, err
 	}
-	p.store, err = replay.NewStore(replay.Options{Message: int64(set.Replay.Message), Total: int64(set.Replay.Total), Dir: o.TempDir})
+	p.store, err = replay.NewStore(replay.Options{Message: int64(set.Replay.Message), Total: int64(set.Replay.Total),
+		Files: int64(set.Replay.Files), Dir: o.TempDir})
 	if err != nil {
 		return nil, err
 	}

@@ -62,6 +62,8 @@ func (x *exchange) fail(err error) {
 	switch {
 	case errors.Is(err, replay.ErrTooLarge):
 		x.broken = &uploadError{413, err}
+	case errors.Is(err, replay.ErrFull):
+		x.broken = &uploadError{503, fmt.Errorf("%w, raise mm1.replay.files", err)}
 	case errors.As(err, &we):
 		x.broken = &uploadError{we.Status, err}
 	default:

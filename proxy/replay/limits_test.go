@@ -55,6 +55,42 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
+// TestFilesTogether holds that all bodies together keep to their part of the disk, and that it is free again behind them.
+func TestFilesTogether(t *testing.T) {
+	s, err := replay.NewStore(replay.Options{Files: 300 * kib, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		var a, b replay.Body
+		a.Init(s, 1<<30, false)
+		b.Init(s, 1<<30, false)
+		one := noise(rand.New(rand.NewPCG(1, 1)), replay.Large+200*kib) // the first chunk is in memory
+		write(t, &a, one)
+		two := noise(rand.New(rand.NewPCG(2, 1)), replay.Large+100*kib)
+		write(t, &b, two)
+		if _, err := b.Space(); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Commit(1); !errors.Is(err, replay.ErrFull) {
+			t.Fatalf("beyond it: %v", err)
+		}
+		check(t, &b, two, 0)
+		check(t, &a, one, 0)
+		if err := b.Commit(0); err != nil {
+			t.Fatalf("nothing is not too much: %v", err)
+		}
+		b.Free()
+		if _, err := a.Space(); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Commit(100); err != nil {
+			t.Fatalf("with room again: %v", err)
+		}
+		a.Free()
+	}
+}
+
 // TestBudget holds that all bodies together keep to their part of memory: each has one chunk, and a file beyond.
 func TestBudget(t *testing.T) {
 	const bodies, total = 20, 6 * replay.Large

@@ -28,6 +28,7 @@ const (
 type Options struct {
 	Message int64  // octets of one message kept in memory; beyond: file
 	Total   int64  // octets of all messages together kept in memory; beyond: file
+	Files   int64  // octets of all messages together in files; 0: as many as the disk takes
 	Dir     string // folder of the temporary files; "" is the system's
 }
 
@@ -35,6 +36,7 @@ type Options struct {
 type Store struct {
 	opt     Options
 	used    atomic.Int64 // octets of chunks in bodies
+	filed   atomic.Int64 // octets of bodies in files
 	spilled atomic.Int64 // bodies that went to a file, ever
 	large   sync.Pool
 	small   sync.Pool
@@ -127,8 +129,11 @@ func (b *Body) Init(s *Store, limit int64, digest bool) {
 	b.hash.Reset()
 }
 
-// ErrTooLarge says that the upload is longer than its limit.
-var ErrTooLarge = errors.New("message is larger than the limit")
+// ErrTooLarge says that the upload is longer than its limit, ErrFull that all of them together have as much in files as they may.
+var (
+	ErrTooLarge = errors.New("message is larger than the limit")
+	ErrFull     = errors.New("uploads under way have as much in files as they may")
+)
 
 // Adopt makes octets from to end of a buffer the body's first, and uses what is behind them as space for
 // more. The buffer stays the caller's, who may put it back only after Free.
@@ -234,7 +239,13 @@ func (b *Body) Commit(n int) error {
 	}
 	if b.file != nil {
 		p := b.scrap[:n]
+		if filed := b.s.filed.Add(int64(n)); n > 0 && b.s.opt.Files > 0 && filed > b.s.opt.Files {
+			b.s.filed.Add(int64(-n))
+			b.forget()
+			return ErrFull
+		}
 		if _, err := b.file.WriteAt(p, b.size-b.mem); err != nil {
+			b.s.filed.Add(int64(-n))
 			b.forget()
 			return fmt.Errorf("keep upload: %w", err)
 		}
@@ -357,5 +368,6 @@ func (b *Body) Free() {
 	if b.file != nil {
 		_ = b.file.Close() // it has no name and nobody reads it any more
 		b.file = nil
+		b.s.filed.Add(b.mem - b.size)
 	}
 }
