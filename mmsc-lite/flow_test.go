@@ -2,12 +2,8 @@ package mmsc_test
 
 import (
 	"bytes"
-	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +13,6 @@ import (
 	mmsc "github.com/mmsrouter/mmsrouter/mmsc-lite"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/delivery"
 	"github.com/mmsrouter/mmsrouter/mmsc-lite/store"
-	"github.com/mmsrouter/mmsrouter/mmsc-lite/store/pgtest"
 )
 
 const (
@@ -334,193 +329,6 @@ func TestPeerFetchesForItsOwn(t *testing.T) {
 		if code := l.direct("GET", c.path, nil, c.remote).Code; code != c.code {
 			t.Errorf("%s: %d, want %d", c.name, code, c.code)
 		}
-	}
-}
-
-func TestMbox(t *testing.T) {
-	l := newLab(t, func(o *mmsc.Options) { o.Config.Mbox.Enabled, o.Config.Mbox.MaxMessages = true, 3 })
-	post := func(who string, p []byte) []byte {
-		t.Helper()
-		var header []string
-		if who != "" {
-			header = []string{"X-MSISDN", who}
-		}
-		_, b := l.do("POST", "/", p, header...)
-		return b
-	}
-	l.sent(0x97, bob, 0x96, "Hi")
-	location := "http://mms.example.net" + l.location(l.pushed(mms.MNotificationInd))
-	storeReq := pdu(0x8C, 0x8B, 0x98, "S", 0x8D, 0x92, 0x83, location, 0xA4, 5, 0x80, "red")
-	if h := l.peek(post("", storeReq)); h.Store != mms.StorePermanentServiceDenied {
-		t.Errorf("stored for nobody: %v", h.Store)
-	}
-	h := l.peek(post(bob, storeReq))
-	if h.Type != mms.MMboxStoreConf || h.Store != mms.StatusOk {
-		t.Fatalf("%+v", h)
-	}
-	kept := string(h.ContentLocation)
-	upload := append(pdu(0x8C, 0x8F, 0x98, "U", 0x8D, 0x92, 0x84, 0xBE, 0x8C, 0x93, 0x8D, 0x92, 0x96, "Draft", 0x84, 0xA3), 0)
-	if h := l.peek(post(bob, upload)); h.Type != mms.MMboxUploadConf || h.Store != mms.StatusOk {
-		t.Fatalf("%+v", h)
-	}
-	_, b := l.do("POST", "/", sendReq("K", []byte{0}, 0x97, carol, 0xA2, 0x80), "X-MSISDN", bob)
-	if h := l.peek(b); h.Response != mms.StatusOk || h.Store != mms.StatusOk || !strings.Contains(string(h.ContentLocation), "/b/") {
-		t.Errorf("Store with a submission: %+v", h)
-	}
-	if h := l.peek(post(bob, storeReq)); h.Store != mms.StorePermanentMMBoxFull {
-		t.Errorf("a fourth message: %v", h.Store)
-	}
-	view := func(fields ...any) *mms.PDU {
-		t.Helper()
-		p, err := mms.Decode(post(bob, append(pdu(0x8C, 0x8D, 0x98, "V", 0x8D, 0x92), pdu(fields...)...)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
-	for _, c := range []struct {
-		name   string
-		fields []any
-		want   int
-	}{
-		{"all", nil, 3},
-		{"a state", []any{0xA3, 0x80}, 1},
-		{"a keyword", []any{0xA4, 5, 0x82, "red"}, 1},
-		{"no such keyword", []any{0xA4, 5, 0x82, "sea"}, 0},
-		{"from the second, one", []any{0xAF, 0x81, 0xB3, 0x81}, 1},
-		{"by location, with content and totals", []any{0x83, kept, 0xA8, 0xAE, 0xA8, 0x96, 0xA9, 0x80, 0xAB, 0x80}, 1},
-	} {
-		if p := view(c.fields...); len(p.Parts) != c.want {
-			t.Errorf("%s: %d parts, want %d", c.name, len(p.Parts), c.want)
-		}
-	}
-	if code, b := l.do("GET", strings.TrimPrefix(kept, "http://mms.example.net"), nil); code != 200 || l.peek(b).Type != mms.MRetrieveConf {
-		t.Errorf("GET of a kept message: %d", code)
-	}
-	if code, _ := l.do("GET", strings.TrimPrefix(kept, "http://mms.example.net"), nil, "X-MSISDN", carol); code != 403 {
-		t.Errorf("GET of another's message: %d", code)
-	}
-	del := pdu(0x8C, 0x91, 0x98, "D", 0x8D, 0x92, 0x83, kept)
-	if h := l.peek(post(carol, del)); h.Response != mms.ErrorPermanentMessageNotFound {
-		t.Errorf("deleted by somebody else: %v", h.Response)
-	}
-	if h := l.peek(post(bob, del)); h.Type != mms.MMboxDeleteConf || h.Response != mms.StatusOk {
-		t.Errorf("%+v", h)
-	}
-	if p := view(); len(p.Parts) != 2 {
-		t.Errorf("%d parts after the deletion", len(p.Parts))
-	}
-}
-
-func TestCDRs(t *testing.T) {
-	dir := pgtest.TempDir(t)
-	finish := func(n int) {
-		l := newLab(t, func(o *mmsc.Options) { o.DataDir = dir; o.Config.CDR.Format = []string{"json", "csv"} })
-		for range n {
-			id := l.sent(0x97, bob, 0x85, []byte{1, byte(time.Now().UnixNano())})
-			l.says("", notifyResp(l.peek(l.pushed(mms.MNotificationInd).PDU).TransactionID, 0x81))
-			l.await(id, "retrieved")
-		}
-		l.stop()
-	}
-	finish(1)
-	// A crash while the next record was being written leaves a torn line.
-	files, err := filepath.Glob(filepath.Join(dir, "cdr", "cdr-*"))
-	if err != nil || len(files) != 2 {
-		t.Fatal(files, err)
-	}
-	for _, name := range files {
-		f, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := f.WriteString(`{"node":"r1","rec`); err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
-	}
-	l := newLab(t, func(o *mmsc.Options) { o.DataDir = dir; o.Config.CDR.Format = []string{"json", "csv"} })
-	id := l.sent(0x97, carol)
-	l.says("", notifyResp(l.peek(l.pushed(mms.MNotificationInd).PDU).TransactionID, 0x82))
-	l.await(id, "rejected")
-	l.stop()
-	seen := map[string]int{}
-	lines := 0
-	deadline := time.Now().Add(10 * time.Second)
-	for lines < 2 && time.Now().Before(deadline) {
-		lines, seen = 0, map[string]int{}
-		names, err := filepath.Glob(filepath.Join(dir, "cdr", "*.jsonl"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range names {
-			b, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
-				var c store.CDR
-				if line == "" {
-					continue
-				}
-				if err := json.Unmarshal([]byte(line), &c); err != nil {
-					t.Fatalf("%v in %q", err, line)
-				}
-				seen[c.Recipient+" "+c.State]++
-				lines++
-			}
-		}
-		if lines < 2 { // what the first run could not write before its end, the next one does
-			newLab(t, func(o *mmsc.Options) { o.DataDir = dir; o.Config.CDR.Format = []string{"json", "csv"} }).stop()
-		}
-	}
-	if lines != 2 || seen[bob+" retrieved"] != 1 || seen[carol+" rejected"] != 1 {
-		t.Errorf("%d lines: %v", lines, seen)
-	}
-	names, err := filepath.Glob(filepath.Join(dir, "cdr", "*.csv"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := csv.NewReader(bytes.NewReader(b)).ReadAll(); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-// TestCDRsAreALineEach lets a handset put line ends where it chooses the text: a record that spans lines could not be found again after a
-// crash, and would be written twice.
-func TestCDRsAreALineEach(t *testing.T) {
-	dir := pgtest.TempDir(t)
-	l := newLab(t, func(o *mmsc.Options) { o.DataDir = dir; o.Config.CDR.Format = []string{"csv"} })
-	_, b := l.do("POST", "/", sendReq("T\n,,5,\r\n", []byte{0}, 0x97, bob, 0x8A, "odd\nclass"), "X-MSISDN", alice)
-	l.says("", notifyResp(l.peek(l.pushed(mms.MNotificationInd).PDU).TransactionID, 0x81))
-	l.await(string(l.peek(b).MessageID), "retrieved")
-	var text []byte
-	for end := time.Now().Add(20 * time.Second); ; {
-		names, err := filepath.Glob(filepath.Join(dir, "cdr", "*.csv"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(names) > 0 {
-			if text, err = os.ReadFile(names[0]); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if bytes.Contains(text, []byte(bob)) {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("no record: %q", text)
-		}
-	}
-	l.stop()
-	if lines := bytes.Count(text, []byte("\n")); lines != 2 {
-		t.Errorf("a head and a record in %d lines: %q", lines, text)
 	}
 }
 
