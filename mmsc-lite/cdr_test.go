@@ -25,6 +25,8 @@ func TestCDRs(t *testing.T) {
 			l.says("", notifyResp(l.peek(l.pushed(mms.MNotificationInd).PDU).TransactionID, 0x81))
 			l.await(id, "retrieved")
 		}
+		exported(t, dir, ".jsonl", bob)
+		exported(t, dir, ".csv", bob)
 		l.stop()
 	}
 	finish(1)
@@ -47,6 +49,8 @@ func TestCDRs(t *testing.T) {
 	id := l.sent(0x97, carol)
 	l.says("", notifyResp(l.peek(l.pushed(mms.MNotificationInd).PDU).TransactionID, 0x82))
 	l.await(id, "rejected")
+	exported(t, dir, ".jsonl", carol)
+	exported(t, dir, ".csv", carol)
 	l.stop()
 	seen := map[string]int{}
 	lines := 0
@@ -96,6 +100,30 @@ func TestCDRs(t *testing.T) {
 	}
 }
 
+// exported waits until the CDRs of a format tell of somebody, and gives them.
+func exported(t *testing.T, dir, extension, who string) (text []byte) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); ; <-tick.C {
+		names, err := filepath.Glob(filepath.Join(dir, "cdr", "*"+extension))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if text, err = os.ReadFile(name); err != nil {
+				t.Fatal(err)
+			}
+			if bytes.Contains(text, []byte(who)) {
+				return text
+			}
+		}
+		if time.Now().After(end) {
+			t.Fatalf("no record of %s in %v", who, names)
+		}
+	}
+}
+
 // TestCDRsAreALineEach lets a handset put line ends where it chooses the text: a record that spans lines could not be found again after a
 // crash, and would be written twice.
 func TestCDRsAreALineEach(t *testing.T) {
@@ -104,24 +132,7 @@ func TestCDRsAreALineEach(t *testing.T) {
 	_, b := l.do("POST", "/", sendReq("T\n,,5,\r\n", []byte{0}, 0x97, bob, 0x8A, "odd\nclass"), "X-MSISDN", alice)
 	l.says("", notifyResp(l.peek(l.pushed(mms.MNotificationInd).PDU).TransactionID, 0x81))
 	l.await(string(l.peek(b).MessageID), "retrieved")
-	var text []byte
-	for end := time.Now().Add(20 * time.Second); ; {
-		names, err := filepath.Glob(filepath.Join(dir, "cdr", "*.csv"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(names) > 0 {
-			if text, err = os.ReadFile(names[0]); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if bytes.Contains(text, []byte(bob)) {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("no record: %q", text)
-		}
-	}
+	text := exported(t, dir, ".csv", bob)
 	l.stop()
 	if lines := bytes.Count(text, []byte("\n")); lines != 2 {
 		t.Errorf("a head and a record in %d lines: %q", lines, text)
