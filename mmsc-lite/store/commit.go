@@ -113,6 +113,7 @@ func (s *Store) commitLoop() {
 				return
 			}
 		}
+		tx.moveRest()
 		batch, kept = s.gather(append(batch[:0], first))
 		s.commit(tx, batch)
 	}
@@ -272,6 +273,7 @@ func (tx *Tx) run(batch []*op) (answers []error, err error) {
 	if err = tx.control("COMMIT"); err != nil {
 		return nil, tx.rollback(fmt.Errorf("commit: %w", err))
 	}
+	tx.s.commits.Add(1)
 	for _, f := range tx.after {
 		f()
 	}

@@ -56,11 +56,19 @@ func CheckDatabase(dsn string) error {
 // fileName is SQLite's file in the data folder.
 const fileName = "mmsc.db"
 
-// checkpointEvery is how often SQLite's log is moved into its file; the log grows by what is written meanwhile.
-const checkpointEvery = 2 * time.Second
+// SQLite's log is moved into its file so often: soon again while there are writes, so that the log stays short and is written over. A log that
+// grows costs its sync twice as much as one that does not, since the disk has to find blocks for it.
+const (
+	checkpointBusy = 150 * time.Millisecond
+	checkpointIdle = 2 * time.Second
+)
+
+// checkpointQuick is how long the move may take for the committer to move the rest, what was written meanwhile: only when all has been moved
+// does SQLite begin its log anew. On a slower disk the log grows instead, and submissions wait for no checkpoint.
+const checkpointQuick = 30 * time.Millisecond
 
 // maxLog lets a committer move the log itself when it has grown by so many pages: a bound for the disk, should
-// checkpointEvery be too slow.
+// these be too slow.
 const maxLog = 32 << 10
 
 // connect makes the two pools.
@@ -119,15 +127,31 @@ func (s *Store) connectPostgres(ctx context.Context) error {
 	return nil
 }
 
-// checkpoint moves SQLite's log into its file beside the committer, which goes on meanwhile.
-func (s *Store) checkpoint() {
-	if s.engine != sqlite {
-		return
+// checkpoint moves SQLite's log into its file beside the committer, which goes on meanwhile. It says when to come again.
+func (s *Store) checkpoint() time.Duration {
+	if s.engine != sqlite || s.commits.Swap(0) == 0 {
+		return checkpointIdle
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if _, err := s.write.ExecContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`); err != nil {
+	began := time.Now()
+	if _, err := s.write.ExecContext(ctx, checkpointText); err != nil {
 		s.log.Warn("checkpoint", "err", err)
+	} else if time.Since(began) < checkpointQuick {
+		s.rest.Store(true)
+	}
+	return checkpointBusy
+}
+
+const checkpointText = `PRAGMA wal_checkpoint(PASSIVE)`
+
+// moveRest lets the committer end a checkpoint, between two transactions.
+func (tx *Tx) moveRest() {
+	if tx.conn == nil || !tx.s.rest.Swap(false) {
+		return
+	}
+	if _, err := tx.conn.ExecContext(context.Background(), checkpointText); err != nil {
+		tx.s.log.Warn("checkpoint", "err", err)
 	}
 }
 

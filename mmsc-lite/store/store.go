@@ -24,6 +24,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -98,6 +99,8 @@ type Store struct {
 	health   health
 	segments *segment.Log // nil with PostgreSQL
 	digester digester
+	commits  atomic.Int64 // of SQLite, since the last checkpoint
+	rest     atomic.Bool  // the committer is to end a checkpoint
 
 	Wake Wakers // what became due
 
@@ -245,7 +248,7 @@ const sweepEvery = 5 * time.Second
 func (s *Store) keepLoop(ctx context.Context, stop <-chan struct{}) {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
-	point := time.NewTicker(checkpointEvery)
+	point := time.NewTimer(checkpointIdle)
 	defer point.Stop()
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
@@ -256,7 +259,7 @@ func (s *Store) keepLoop(ctx context.Context, stop <-chan struct{}) {
 		case <-sweep.C:
 			s.Sweep(ctx)
 		case <-point.C:
-			s.checkpoint()
+			point.Reset(s.checkpoint())
 		case <-beat.C:
 			err := s.do(context.Background(), 0, nil, func(tx *Tx) error {
 				_, err := tx.exec(`UPDATE nodes SET seen_at = $1 WHERE tag = $2 AND instance = $3`, millis(time.Now()), s.tag, s.instance)
