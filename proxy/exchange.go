@@ -156,6 +156,8 @@ func (x *exchange) admissible() bool {
 		return x.reject(badHost, 403, "not a host of this router")
 	}
 	switch {
+	case circles(req.Fields):
+		return x.reject(badHead, 508, "the request has come through too many proxies: a circle?")
 	case x.get && (req.Chunked || req.Length > 0):
 		return x.reject(badHead, 400, "a retrieval with a body")
 	case !x.get && !req.Chunked && req.Length < 0:

@@ -207,6 +207,8 @@ func statusText(status int) string {
 		return "Service Unavailable"
 	case 505:
 		return "HTTP Version Not Supported"
+	case 508:
+		return "Loop Detected"
 	}
 	switch status / 100 {
 	case 2:
