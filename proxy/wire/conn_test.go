@@ -19,28 +19,34 @@ import (
 // patience bounds every wait of these tests; none comes near it unless something is broken.
 const patience = 10 * time.Second
 
-// pair is a connection under test and its peer.
+// pair is a connection under test and its peer, over tcp, unix, or tcp with a socket of our own at the near end.
 func pair(t *testing.T, network string) (*wire.Conn, net.Conn) {
 	t.Helper()
-	if network == "own" {
-		return ownPair(t)
-	}
-	addr := "127.0.0.1:0"
-	if network == "unix" {
+	protocol, addr := network, "127.0.0.1:0"
+	switch network {
+	case "unix":
 		addr = filepath.Join(t.TempDir(), "s")
+	case "own":
+		protocol = "tcp"
 	}
-	l, err := net.Listen(network, addr)
+	l, err := net.Listen(protocol, addr)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if network == "own" {
+		l = own(t, l.(*net.TCPListener))
+	}
 	defer l.Close()
-	near, err := net.Dial(network, l.Addr().String())
+	near, err := net.Dial(protocol, l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	far, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if network == "own" {
+		near, far = far, near
 	}
 	for _, c := range []net.Conn{near, far} {
 		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
@@ -54,8 +60,8 @@ func pair(t *testing.T, network string) (*wire.Conn, net.Conn) {
 	return wire.NewConn(near), far
 }
 
-// ownPair is pair over TCP with a socket of ours at the near end.
-func ownPair(t *testing.T) (*wire.Conn, net.Conn) {
+// own makes a listener accept sockets of ours, whose poller runs until the test ends.
+func own(t *testing.T, l *net.TCPListener) net.Listener {
 	t.Helper()
 	p, err := socket.NewPoller()
 	if err != nil {
@@ -68,33 +74,11 @@ func ownPair(t *testing.T) (*wire.Conn, net.Conn) {
 			t.Error(err)
 		}
 	})
-	tl, err := net.Listen("tcp", "127.0.0.1:0")
+	ours, err := socket.Listen(l, p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := socket.Listen(tl.(*net.TCPListener), p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	far, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	near, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []net.Conn{near, far} {
-		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Cleanup(func() {
-		_ = near.Close() // most tests have closed one or both
-		_ = far.Close()
-	})
-	return wire.NewConn(near), far
+	return ours
 }
 
 // readable waits until something, the end included, can be read from nc, and reads nothing.
