@@ -149,6 +149,7 @@ func TestLateAnswerOnce(t *testing.T) {
 		}
 		w.users.say(t, bob, code, "the end") // whatever else would come to alice is on its way by then
 		w.users.reply(t, bob, code, 1)
+		<-kept // his late answers are all through, too: the first may have been the reply
 		if n := w.users.countFrom(alice, code); n != 1 {
 			t.Errorf("%s: %d replies", c.name, n)
 		}
